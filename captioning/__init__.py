@@ -1,0 +1,1 @@
+"""What describes clips: captioners and their training."""

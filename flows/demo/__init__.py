@@ -1,0 +1,1 @@
+"""The demo: a world of films with known truth, and the report that reads it."""

@@ -1,0 +1,1 @@
+"""What every other package stands on: settings, lake, catalog, jobs, tracking, errors."""

@@ -1,0 +1,106 @@
+"""Settings: facts of the deployment, read from `REEL_*` environment variables here and nowhere else."""
+
+import os
+from pathlib import Path
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Where things live and which ports they use. Science belongs in recipes, not here."""
+
+    model_config = SettingsConfigDict(env_prefix="REEL_", extra="ignore")
+
+    home: Path = Field(default=Path(".reel"), description="folder that holds everything local")
+    lake_uri: str = Field(default="", description="Lance lake; default HOME/lake, or s3://…")
+    catalog_url: str = Field(default="", description="SQLAlchemy URL; default SQLite in HOME")
+    mlflow_store: str = Field(
+        default="", description="MLflow backend store; default SQLite in HOME"
+    )
+    media_dir: Path = Field(default=Path(), description="generated media; default HOME/media")
+
+    host: str = Field(default="127.0.0.1", description="address that every local service binds")
+    prefect_port: int = 4200
+    mlflow_port: int = 5000
+    ray_port: int = 6379
+    ray_dashboard_port: int = 8265
+    serve_port: int = 8000
+
+    ray_auth_mode: str = Field(default="disabled", description="disabled on loopback, else token")
+    num_cpus: int = Field(default=0, description="CPU cores to use; 0 means all")
+    job_silence_s: float = Field(default=600, description="a job silent for longer has failed")
+    media_ttl_s: float = Field(default=30 * 86400, description="generated media expire after this")
+
+    @field_validator("home")
+    @classmethod
+    def _absolute(cls, home: Path) -> Path:
+        # Flow runs execute in a temporary working directory, so every path must be absolute.
+        return home.expanduser().absolute()
+
+    def model_post_init(self, _context: object) -> None:
+        """Fill the places that default to somewhere inside `home`."""
+        self.lake_uri = self.lake_uri or str(self.home / "lake")
+        self.catalog_url = self.catalog_url or f"sqlite:///{self.home / 'catalog.db'}"
+        self.mlflow_store = self.mlflow_store or f"sqlite:///{self.home / 'mlflow.db'}"
+        if self.media_dir == Path():
+            self.media_dir = self.home / "media"
+
+    @property
+    def prefect_api_url(self) -> str:
+        return f"http://{self.host}:{self.prefect_port}/api"
+
+    @property
+    def mlflow_url(self) -> str:
+        return f"http://{self.host}:{self.mlflow_port}"
+
+    @property
+    def ray_url(self) -> str:
+        """Ray dashboard and job submission address."""
+        return f"http://{self.host}:{self.ray_dashboard_port}"
+
+    @property
+    def ray_address(self) -> str:
+        """Address that `ray.init` connects to."""
+        return f"{self.host}:{self.ray_port}"
+
+    @property
+    def serve_url(self) -> str:
+        return f"http://{self.host}:{self.serve_port}"
+
+    @property
+    def cpu_count(self) -> int:
+        return self.num_cpus or os.cpu_count() or 1
+
+    def process_env(self) -> dict[str, str]:
+        """Environment that every child process needs: our places, peers' addresses, no phoning home."""
+        return {
+            "REEL_HOME": str(self.home),
+            "REEL_LAKE_URI": self.lake_uri,
+            "REEL_CATALOG_URL": self.catalog_url,
+            "REEL_MLFLOW_STORE": self.mlflow_store,
+            "REEL_MEDIA_DIR": str(self.media_dir),
+            "REEL_HOST": self.host,
+            "REEL_PREFECT_PORT": str(self.prefect_port),
+            "REEL_MLFLOW_PORT": str(self.mlflow_port),
+            "REEL_RAY_PORT": str(self.ray_port),
+            "REEL_RAY_DASHBOARD_PORT": str(self.ray_dashboard_port),
+            "REEL_SERVE_PORT": str(self.serve_port),
+            "REEL_RAY_AUTH_MODE": self.ray_auth_mode,
+            "REEL_NUM_CPUS": str(self.num_cpus),
+            "REEL_JOB_SILENCE_S": str(self.job_silence_s),
+            "PREFECT_HOME": str(self.home / "prefect"),
+            "PREFECT_API_URL": self.prefect_api_url,
+            "PREFECT_SERVER_EPHEMERAL_ENABLED": "false",
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+            "MLFLOW_TRACKING_URI": self.mlflow_url,
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            "RAY_AUTH_MODE": self.ray_auth_mode,
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+            "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+            "DO_NOT_TRACK": "true",
+            "LANCE_CPU_THREADS": str(self.cpu_count),
+        }

@@ -1,0 +1,1 @@
+"""What reads footage: sources, decode, shots, scores, duplicates, clips."""

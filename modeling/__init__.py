@@ -1,0 +1,1 @@
+"""What learns: video VAE, diffusion transformer, objective, sampler, bundle."""
