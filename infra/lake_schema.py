@@ -1,0 +1,119 @@
+"""The lake's tables: their columns, keys, and which columns do not count as content."""
+
+from dataclasses import dataclass
+
+import lance
+import pyarrow as pa
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableSpec:
+    """One Lance table. `volatile` columns (times of looking) are left out of the content hash."""
+
+    schema: pa.Schema
+    key: tuple[str, ...]
+    blob: str = ""
+    volatile: frozenset[str] = frozenset()
+
+    @property
+    def plain_columns(self) -> list[str]:
+        """All columns but the blob, which is read through `Lake.read_clip_bytes` only."""
+        return [name for name in self.schema.names if name != self.blob]
+
+
+def _required(name: str) -> pa.Field:
+    return pa.field(name, pa.string(), nullable=False)
+
+
+def _schema(*keys: str, **types: pa.DataType) -> pa.Schema:
+    fields = [pa.field(name, kind) for name, kind in types.items()]
+    return pa.schema([_required(key) for key in keys] + fields)
+
+
+_TEXT, _INT, _LONG, _REAL = pa.string(), pa.int32(), pa.int64(), pa.float64()
+
+TABLES: dict[str, TableSpec] = {
+    "sources": TableSpec(
+        key=("uri",),
+        volatile=frozenset({"mtime_ns"}),
+        schema=_schema(
+            "uri",
+            source_id=_TEXT,
+            status=_TEXT,  # accepted | duplicate | quarantined
+            duplicate_of=_TEXT,
+            size_bytes=_LONG,
+            mtime_ns=_LONG,
+            container=_TEXT,
+            codec=_TEXT,
+            width=_INT,
+            height=_INT,
+            fps=_REAL,
+            duration_s=_REAL,
+            num_frames=_INT,
+            num_shots=_INT,
+            boundaries_json=_TEXT,  # [{"kind": "cut"|"gradual", "start": frame, "end": frame}]
+            hash_video=pa.binary(),
+            recipe=_TEXT,
+        ),
+    ),
+    "clips": TableSpec(
+        key=("clip_id",),
+        schema=_schema(
+            "clip_id",
+            source_id=_TEXT,
+            start_frame=_INT,
+            end_frame=_INT,  # exclusive
+            start_s=_REAL,
+            end_s=_REAL,
+            offset_s=_REAL,  # where the span starts inside the stored bytes
+            num_frames=_INT,
+            fps=_REAL,
+            width=_INT,
+            height=_INT,
+            status=_TEXT,  # accepted | rejected
+            reason=_TEXT,
+            motion=_REAL,
+            sharpness=_REAL,
+            luma=_REAL,
+            facts_json=_TEXT,
+            sidecar=_TEXT,
+            caption=_TEXT,
+            caption_source=_TEXT,  # sidecar | coca | facts
+            caption_score=_REAL,
+            caption_recipe=_TEXT,
+            split=_TEXT,  # train | val
+            recipe=_TEXT,
+        ),
+    ),
+    "clip_bytes": TableSpec(
+        key=("clip_id",),
+        blob="video",
+        schema=pa.schema([_required("clip_id"), lance.blob_field("video")]),
+    ),
+    "latents": TableSpec(
+        key=("clip_id", "vae_hash"),
+        schema=_schema(
+            "clip_id",
+            "vae_hash",
+            shape=pa.list_(pa.int32()),
+            fps=_REAL,
+            latent=pa.large_binary(),  # float16, C order
+        ),
+    ),
+    "quarantine": TableSpec(
+        key=("uri",),
+        volatile=frozenset({"first_seen", "last_seen"}),
+        schema=_schema(
+            "uri",
+            stage=_TEXT,
+            reason=_TEXT,
+            error=_TEXT,
+            first_seen=_TEXT,  # ISO 8601, UTC
+            last_seen=_TEXT,
+        ),
+    ),
+}
+
+# Latents are computed from a release by a trained model, so they are no part of its content:
+# training on a release must not make the next refresh believe that the footage changed.
+CONTENT_TABLES = ("sources", "clips", "clip_bytes", "quarantine")
