@@ -1,0 +1,36 @@
+# Everything a person types. Each target sets the machine up first; a second call starts at once.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.stamp
+FOOTAGE ?=
+PACKAGES := infra ingest captioning modeling serving flows
+
+.PHONY: demo test check setup clean
+
+demo: $(STAMP)
+	$(BIN)/reel demo $(if $(FOOTAGE),--footage "$(FOOTAGE)")
+
+test: $(STAMP)
+	$(BIN)/python -m pytest tests/unit tests/contracts
+	$(BIN)/python -m pytest tests/integration
+
+check: $(STAMP)
+	$(BIN)/ruff check $(PACKAGES) tests
+	$(BIN)/ruff format --check $(PACKAGES) tests
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+setup: $(STAMP)
+
+# uv installs itself from the lock too, so pip is needed only until the first sync.
+$(STAMP): requirements.lock pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet "$$(grep '^uv==' requirements.lock)"
+	$(BIN)/uv pip sync --quiet --python $(BIN)/python requirements.lock
+	$(BIN)/uv pip install --quiet --no-deps --python $(BIN)/python --editable .
+	touch $@
+
+clean:
+	rm -rf .reel build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
