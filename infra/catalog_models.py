@@ -1,0 +1,140 @@
+"""The catalog's rows, in SQLAlchemy's typed style. Times are aware datetimes in UTC."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import JSON, DateTime, Dialect, ForeignKey, Index, String, UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import TypeDecorator
+
+
+def utc_now() -> datetime:
+    """The time now, aware, in UTC."""
+    return datetime.now(UTC)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """Aware UTC datetimes on every database; SQLite itself would drop the zone."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, _dialect: Dialect) -> datetime | None:
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, _dialect: Dialect) -> datetime | None:
+        if value is None or value.tzinfo is not None:
+            return value
+        return value.replace(tzinfo=UTC)
+
+
+class Base(DeclarativeBase):
+    """Maps Python types to columns for every model."""
+
+    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy reads it from the class
+        datetime: UtcDateTime(),
+        dict[str, Any]: JSON(),
+    }
+
+
+class JobAttempt(Base):
+    """One submission of a job step of a flow run.
+
+    status: pending | running | succeeded | failed | stopped | lost. `log_offset` is how many bytes
+    of the job's log were already forwarded.
+    """
+
+    __tablename__ = "job_attempts"
+    __table_args__ = (UniqueConstraint("step", "flow_run_id", "attempt"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    step: Mapped[str]
+    flow_run_id: Mapped[str] = mapped_column(index=True)
+    attempt: Mapped[int]
+    submission_id: Mapped[str] = mapped_column(unique=True)
+    status: Mapped[str] = mapped_column(default="pending")
+    log_offset: Mapped[int] = mapped_column(default=0)
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    ended_at: Mapped[datetime | None]
+    spec_json: Mapped[str]
+
+
+class Release(Base):
+    """A named state of the lake: the version of every table, counts, and what produced it."""
+
+    __tablename__ = "releases"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    created_at: Mapped[datetime] = mapped_column(default=utc_now, index=True)
+    versions: Mapped[dict[str, Any]]
+    counts: Mapped[dict[str, Any]]
+    fingerprints: Mapped[dict[str, Any]]
+    content_hash: Mapped[str]
+    previous: Mapped[str | None] = mapped_column(ForeignKey("releases.name"))
+
+
+class GenerationJob(Base):
+    """One request to generate a video, an extension or an image.
+
+    status: queued | in_progress | completed | failed | cancelled. `size` is "WIDTHxHEIGHT",
+    `progress` a whole percentage. A worker owns the job while `lease_until` lies ahead.
+    """
+
+    __tablename__ = "generation_jobs"
+    __table_args__ = (Index("ix_generation_jobs_queue", "status", "created_at"),)
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    kind: Mapped[str]  # video | extension | image
+    status: Mapped[str] = mapped_column(default="queued")
+    model: Mapped[str] = mapped_column(default="")
+    model_version: Mapped[str] = mapped_column(default="")
+    prompt: Mapped[str] = mapped_column(default="")
+    params: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    size: Mapped[str] = mapped_column(default="")
+    seconds: Mapped[float] = mapped_column(default=0.0)
+    progress: Mapped[int] = mapped_column(default=0)
+    stage: Mapped[str] = mapped_column(default="")
+    error_code: Mapped[str | None]
+    error_message: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    started_at: Mapped[datetime | None]
+    completed_at: Mapped[datetime | None]
+    expires_at: Mapped[datetime | None]
+    attempt: Mapped[int] = mapped_column(default=0)
+    lease_owner: Mapped[str | None]
+    lease_until: Mapped[datetime | None]
+    cancel_requested: Mapped[bool] = mapped_column(default=False)
+    parent_id: Mapped[str | None] = mapped_column(
+        ForeignKey("generation_jobs.id", ondelete="SET NULL")
+    )
+    idempotency_key: Mapped[str | None] = mapped_column(unique=True)
+    request_hash: Mapped[str | None] = mapped_column(index=True)
+    timings: Mapped[dict[str, Any]] = mapped_column(default=dict)
+
+
+class Artifact(Base):
+    """A file that a generation job made. `path` is relative to the media folder."""
+
+    __tablename__ = "artifacts"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    job_id: Mapped[str] = mapped_column(
+        ForeignKey("generation_jobs.id", ondelete="CASCADE"), index=True
+    )
+    name: Mapped[str]
+    media_type: Mapped[str]
+    path: Mapped[str]
+    size_bytes: Mapped[int]
+    sha256: Mapped[str] = mapped_column(String(64))
+
+
+class ApiKey(Base):
+    """A key that may call the API; only its hash is kept."""
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    hash: Mapped[str] = mapped_column(unique=True)
+    scopes: Mapped[str] = mapped_column(default="")
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
