@@ -4,10 +4,15 @@ The world is a torus: what leaves on one side comes back on the other, so a scen
 """
 
 import itertools
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
+Floats = npt.NDArray[np.float32]
+Frames = npt.NDArray[np.uint8]
 
 SHAPES = ("circle", "square", "triangle")
 COLORS = {
@@ -70,33 +75,59 @@ def random_scene(attributes: Attributes, rng: np.random.Generator) -> Scene:
     )
 
 
-def render(scene: Scene, time_s: float, height: int, width: int) -> npt.NDArray[np.uint8]:
+def render(scene: Scene, time_s: float, height: int, width: int) -> Frames:
     """One anti-aliased frame, (H, W, 3) RGB."""
+    x_THWC = render_frames(scene, [time_s], height, width)
+    return x_THWC.reshape(height, width, 3)
+
+
+def render_frames(scene: Scene, times_s: Sequence[float], height: int, width: int) -> Frames:
+    """The frames at those times, (T, H, W, 3) RGB. Only the object's surroundings are redrawn."""
     attributes, shorter = scene.attributes, min(height, width)
-    dx, dy = DIRECTIONS[attributes.direction]
-    step = scene.speed * shorter * time_s
-    center_x = scene.start[0] * width + dx * step
-    center_y = scene.start[1] * height + dy * step
-    radius = SIZES[attributes.size] * scene.scale * shorter / 2
-    y, x = np.mgrid[0:height, 0:width].astype(np.float32) + np.float32(0.5)
-    x = (x - center_x + width / 2) % width - width / 2
-    y = (y - center_y + height / 2) % height - height / 2
-    coverage = np.clip(0.5 - _distance(attributes.shape, x, y, radius), 0, 1)[..., None]
-    light = 1 + scene.tilt * np.linspace(-1, 1, width, dtype=np.float32)[None, :, None]
-    back = np.asarray(BACKGROUNDS[attributes.background], np.float32) * light
+    ramp = np.linspace(-1, 1, width, dtype=np.float32)[None, :, None]
+    back = np.asarray(BACKGROUNDS[attributes.background], np.float32) * (1 + scene.tilt * ramp)
     fore = np.asarray(COLORS[attributes.color], np.float32)
-    return np.clip(back * (1 - coverage) + fore * coverage + 0.5, 0, 255).astype(np.uint8)
+    radius = SIZES[attributes.size] * scene.scale * shorter / 2
+    x_THWC = np.empty((len(times_s), height, width, 3), np.uint8)
+    x_THWC[:] = np.clip(back + 0.5, 0, 255).astype(np.uint8)
+    for frame, time_s in zip(x_THWC, times_s, strict=True):
+        center_x, center_y = position(scene, time_s, height, width)
+        rows, columns = _window(center_y, radius, height), _window(center_x, radius, width)
+        y = _offsets(rows, center_y, height)[:, None]
+        x = _offsets(columns, center_x, width)[None, :]
+        distance = _distance(attributes.shape, x, y, radius)
+        coverage = np.clip(0.5 - distance, 0, 1)[..., None]
+        blend = back[:, columns] * (1 - coverage) + fore * coverage
+        frame[np.ix_(rows, columns)] = np.clip(blend + 0.5, 0, 255).astype(np.uint8)
+    return x_THWC
 
 
-def _distance(
-    shape: str, x: npt.NDArray[np.float32], y: npt.NDArray[np.float32], radius: float
-) -> npt.NDArray[np.float32]:
+def position(scene: Scene, time_s: float, height: int, width: int) -> tuple[float, float]:
+    """The object's centre (x, y) in pixels, not yet wrapped around the torus."""
+    step = scene.speed * min(height, width) * time_s
+    dx, dy = DIRECTIONS[scene.attributes.direction]
+    return scene.start[0] * width + dx * step, scene.start[1] * height + dy * step
+
+
+def _window(center: float, radius: float, size: int) -> npt.NDArray[np.int64]:
+    """The pixels of one axis that the object may touch, wrapped around the torus."""
+    first, last = math.floor(center - radius - 2), math.ceil(center + radius + 2)
+    return np.arange(first, min(last, first + size)) % size
+
+
+def _offsets(pixels: npt.NDArray[np.int64], center: float, size: int) -> Floats:
+    """Signed ways from the centre to those pixels' middles, the short way around the torus."""
+    middles = pixels.astype(np.float32) + np.float32(0.5)
+    return (middles - np.float32(center) + np.float32(size / 2)) % size - np.float32(size / 2)
+
+
+def _distance(shape: str, x: Floats, y: Floats, radius: float) -> Floats:
     """Signed distance in pixels to the outline; negative inside."""
     if shape == "circle":
-        return np.hypot(x, y) - radius
-    if shape == "square":
-        return np.maximum(np.abs(x), np.abs(y)) - radius * np.float32(0.88)
-    # An upright triangle: base at the bottom, two straight sides meeting at the top.
-    slope = np.float32(np.hypot(1.0, 0.5))
-    sides = (np.abs(x) - (y + radius) * np.float32(0.5)) / slope
-    return np.maximum(sides, y - radius)
+        distance = np.hypot(x, y) - radius
+    elif shape == "square":
+        distance = np.maximum(np.abs(x), np.abs(y)) - np.float32(radius) * np.float32(0.88)
+    else:  # an upright triangle: base at the bottom, two straight sides meeting at the top
+        sides = (np.abs(x) - (y + radius) * 0.5) / math.hypot(1.0, 0.5)
+        distance = np.maximum(sides, y - radius)
+    return np.asarray(distance, np.float32)
