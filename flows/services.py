@@ -116,6 +116,9 @@ def _ray(settings: Settings) -> Service:
             f"--temp-dir={ray_temp_dir(settings)}",
             "--disable-usage-stats",
         ],
+        # Ray turns a loopback address into the machine's public one, and would listen there
+        # without a password. This switch, meant for desktops, keeps everything on loopback.
+        env={"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"},
         ports={
             "REEL_RAY_PORT": settings.ray_port,
             "REEL_RAY_DASHBOARD_PORT": settings.ray_dashboard_port,
