@@ -69,7 +69,8 @@ class Catalog:
         with self.session(read_only=True) as session:
             if not inspect(session.connection()).has_table("alembic_version"):
                 return None
-            return session.scalar(text("SELECT version_num FROM alembic_version"))
+            found: str | None = session.scalar(text("SELECT version_num FROM alembic_version"))
+            return found
 
     def close(self) -> None:
         """Close pooled connections."""

@@ -12,7 +12,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import lance
 import pyarrow as pa
@@ -20,12 +20,11 @@ import pyarrow as pa
 from infra.errors import InputError, NotFoundError
 from infra.lake_schema import CONTENT_TABLES, TABLES, TableSpec
 
-STORAGE_VERSION = "2.2"
 METADATA_CACHE_BYTES = 64 << 20  # Lance's default of 1 GiB + 6 GiB per opened table is too much
 INDEX_CACHE_BYTES = 64 << 20
 IDS_PER_QUERY = 512
 
-Rows = list[dict[str, Any]] | pa.Table
+Rows: TypeAlias = list[dict[str, Any]] | pa.Table
 
 
 def quote(value: str) -> str:
@@ -63,7 +62,7 @@ class Lake:
                     _table([], spec, spec.schema.names),
                     self._path(name),
                     schema=spec.schema,
-                    data_storage_version=STORAGE_VERSION,
+                    data_storage_version="2.2",
                 )
             except OSError:
                 # Another process may have created it since we looked.
