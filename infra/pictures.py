@@ -26,8 +26,8 @@ def contact_sheet(
 ) -> Image.Image:
     """A grid of pictures (H, W, 3) uint8 with their labels below, on paper-white.
 
-    Tiles share one height, that of the tallest picture at `tile_width`; others are centred in
-    theirs. A label wraps to three lines and ends in "…" when it is longer.
+    Rows share one height, that of the tallest picture at `tile_width`; others stand on its
+    baseline, next to their label. A label wraps to three lines and ends in "…" when it is longer.
     """
     font = ImageFont.load_default(LABEL_SIZE)
     tiles = [_fit_width(frame, tile_width) for frame, _ in frames]
@@ -44,7 +44,7 @@ def contact_sheet(
     for index, (tile, lines) in enumerate(zip(tiles, labels, strict=True)):
         left = MARGIN + index % columns * (tile_width + GAP)
         top = MARGIN + index // columns * (tile_height + label_height + GAP)
-        y = top + (tile_height - tile.height) // 2
+        y = top + tile_height - tile.height
         draw.rectangle((left - 1, y - 1, left + tile_width, y + tile.height), outline=FRAME)
         sheet.paste(tile, (left, y))
         for number, line in enumerate(lines):

@@ -1,0 +1,175 @@
+"""Releases: named, immutable states of the lake. Training reads nothing else.
+
+release, created = create_release(lake, catalog, fingerprints={"ingest": "…"})
+lake.read("clips", where="split = 'train'", release=release.name)
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow.compute as pc
+from sqlalchemy import select
+
+from infra.catalog import Catalog
+from infra.catalog_models import Release
+from infra.errors import InputError, NotFoundError
+from infra.lake import Lake
+
+LATEST = "latest"
+ACCEPTED = "status = 'accepted'"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReleaseInfo:
+    """A release as the catalog records it.
+
+    `counts`: sources, clips, train, val, captioned (all of accepted rows), seconds.
+    `fingerprints`: recipe fingerprint by step. `previous`: the release before, or "".
+    """
+
+    name: str
+    created_at: datetime
+    versions: Mapping[str, int]
+    counts: Mapping[str, float]
+    fingerprints: Mapping[str, str]
+    previous: str
+    content_hash: str
+
+
+def create_release(
+    lake: Lake, catalog: Catalog, *, fingerprints: dict[str, str], name: str = ""
+) -> tuple[ReleaseInfo, bool]:
+    """Name the lake's present state, unless the latest release already has this content.
+
+    The content hash decides, so a lake that was rewritten without change makes no release. Tags
+    come first and the catalog row last: a release exists from the moment its row does.
+
+    Returns:
+        The release and True; or the latest one and False when nothing changed.
+    Raises:
+        InputError: there is no accepted clip to release, or the name is taken.
+    """
+    known = list_releases(catalog)
+    latest = known[-1] if known else None
+    if latest is not None and lake.content_hash() == latest.content_hash:
+        return latest, False
+    if lake.count("clips", ACCEPTED) == 0:
+        raise InputError(
+            f"the lake at {lake.uri} holds no accepted clip, so there is nothing to release; "
+            "add footage, or look at the quarantine and the reasons of rejects"
+        )
+    name = name or _next_name({release.name for release in known})
+    if name == LATEST or any(release.name == name for release in known):
+        raise InputError(f"the release name {name!r} is taken; choose another or leave it empty")
+    versions = lake.tag(name)
+    row = Release(
+        name=name,
+        versions=versions,
+        counts=_counts(lake, name),
+        fingerprints=fingerprints,
+        # Read at the tag: a writer may have moved the tables since we looked.
+        content_hash=lake.content_hash(name),
+        previous=latest.name if latest else None,
+    )
+    with catalog.session() as session:
+        session.add(row)
+    return _info(row), True
+
+
+def list_releases(catalog: Catalog) -> list[ReleaseInfo]:
+    """All releases, oldest first."""
+    with catalog.session(read_only=True) as session:
+        rows = session.scalars(select(Release).order_by(Release.created_at, Release.name))
+        return [_info(row) for row in rows]
+
+
+def get_release(catalog: Catalog, name: str) -> ReleaseInfo:
+    """The release called `name`, or the newest one for "latest".
+
+    Raises:
+        NotFoundError: no such release; the message names the ones that exist.
+    """
+    known = list_releases(catalog)
+    if not known:
+        raise NotFoundError("there is no release yet; make one with: reel refresh FOLDER")
+    if name == LATEST:
+        return known[-1]
+    for release in known:
+        if release.name == name:
+            return release
+    names = ", ".join(release.name for release in known[-10:])
+    raise NotFoundError(f"there is no release {name!r}; the newest are {names} (or {LATEST!r})")
+
+
+def difference(lake: Lake, old: ReleaseInfo | None, new: ReleaseInfo) -> dict[str, Any]:
+    """What changed in accepted sources and clips from `old` (None: from nothing) to `new`.
+
+    Returns:
+        {"sources": {"added", "removed"}, "clips": {…}, "seconds": {…},
+         "sources_added": [uri], "sources_removed": [uri]}
+    """
+    before = _accepted(lake, old.name) if old else ({}, set())
+    after = _accepted(lake, new.name)
+    added, removed = after[1] - before[1], before[1] - after[1]
+    clips_added = after[0].keys() - before[0].keys()
+    clips_removed = before[0].keys() - after[0].keys()
+    return {
+        "sources": {"added": len(added), "removed": len(removed)},
+        "clips": {"added": len(clips_added), "removed": len(clips_removed)},
+        "seconds": {
+            "added": round(sum(after[0][clip] for clip in clips_added), 3),
+            "removed": round(sum(before[0][clip] for clip in clips_removed), 3),
+        },
+        "sources_added": sorted(added),
+        "sources_removed": sorted(removed),
+    }
+
+
+def _accepted(lake: Lake, release: str) -> tuple[dict[str, float], set[str]]:
+    """Seconds by clip id, and source URIs, of what a release accepted."""
+    clips = lake.read("clips", ["clip_id", "start_s", "end_s"], ACCEPTED, release)
+    seconds = pc.fill_null(pc.subtract(clips["end_s"], clips["start_s"]), 0.0)
+    sources = lake.read("sources", ["uri"], ACCEPTED, release)
+    return (
+        dict(zip(clips["clip_id"].to_pylist(), seconds.to_pylist(), strict=True)),
+        set(sources["uri"].to_pylist()),
+    )
+
+
+def _counts(lake: Lake, release: str) -> dict[str, float]:
+    clips, sources = _accepted(lake, release)
+
+    def accepted(condition: str) -> int:
+        return lake.count("clips", f"{ACCEPTED} and {condition}", release)
+
+    return {
+        "sources": len(sources),
+        "clips": len(clips),
+        "train": accepted("split = 'train'"),
+        "val": accepted("split = 'val'"),
+        "seconds": round(sum(clips.values()), 3),
+        "captioned": accepted("caption is not null"),
+    }
+
+
+def _next_name(taken: set[str]) -> str:
+    """Today's date and the first free number, such as 2026-11-22-1."""
+    today = datetime.now(UTC).date().isoformat()
+    number = 1
+    while f"{today}-{number}" in taken:
+        number += 1
+    return f"{today}-{number}"
+
+
+def _info(row: Release) -> ReleaseInfo:
+    return ReleaseInfo(
+        name=row.name,
+        created_at=row.created_at,
+        versions=row.versions,
+        counts=row.counts,
+        fingerprints=row.fingerprints,
+        previous=row.previous or "",
+        content_hash=row.content_hash,
+    )
