@@ -1,0 +1,70 @@
+"""The science of ingest: every threshold that decides what a shot, a clip or a duplicate is."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShotRecipe:
+    """How shot boundaries are found."""
+
+    cut_ratio: float = 3.0
+    """A cut's frame score over the mean of its neighbours' (PySceneDetect's adaptive threshold)."""
+    cut_min_score: float = 4.0
+    """The least frame score of a cut, in levels of 255."""
+    ramp_min: float = 0.7
+    """Mean level change in nine frames, over pixels that change evenly, that may be a dissolve."""
+    ramp_share_min: float = 0.15
+    """Share of all change that those pixels must hold."""
+    ramp_contrast: float = 3.5
+    """How much stronger than its surroundings a dissolve's ramp must be."""
+    novelty_min: float = 0.8
+    """Mean levels by which either end of a dissolve holds what the other cannot show by moving."""
+    novelty_max_min: float = 2.5
+    """The same for the end that holds more."""
+    fade_depth: float = 0.3
+    """A fade sinks below this share of the brightness (or darkness) on both of its sides."""
+    fade_min_drop: float = 8.0
+    """…and by at least so many levels."""
+    transition_max_s: float = 2.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipRecipe:
+    """Which spans of a shot become clips."""
+
+    min_duration_s: float = 1.0
+    max_duration_s: float = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractionRecipe:
+    """How a clip's bytes are made: part of its id, so bytes never change under an id."""
+
+    version: int = 1
+    crf: int = 16
+    """Quality (x264) of the clips whose packets cannot be copied."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DuplicateRecipe:
+    """When two films are the same film."""
+
+    duration_tolerance: float = 0.03
+    mean_distance: float = 6.0
+    """Mean difference of the films' sampled colour grids, in levels of 255."""
+    cell_distance: float = 40.0
+    """Mean over the samples of the grid cell that differs most."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class IngestRecipe:
+    """Everything that decides what footage turns into."""
+
+    shots: ShotRecipe = field(default_factory=ShotRecipe)
+    clips: ClipRecipe = field(default_factory=ClipRecipe)
+    extraction: ExtractionRecipe = field(default_factory=ExtractionRecipe)
+    duplicates: DuplicateRecipe = field(default_factory=DuplicateRecipe)
+    max_damage: float = 0.01
+    """Share of damaged frames above which a film is quarantined."""
+    max_missing: float = 0.1
+    """Share of its declared duration that a film may lack."""
