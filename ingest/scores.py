@@ -1,0 +1,162 @@
+"""Measured facts of a span of frames: motion, sharpness, light, camera movement, colours.
+
+Everything is measured on the small frames of the one decode pass; nothing here is learned.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from ingest.shots import Image
+
+SAMPLES_PER_S = 6.0
+CORNERS = 64
+MIN_INLIERS = 10
+GRID = (3, 4)  # camera movement must show in most cells of this grid, or it is an object's
+MIN_CELLS = 7
+
+STILL_BELOW, FAST_FROM = 0.05, 0.5  # mean luma change a second, in full ranges
+DARK_BELOW, BRIGHT_FROM = 0.25, 0.55  # mean luma
+COLOR_SHARE = 0.04  # of the picture; a rarer colour is not named
+MOVES_FROM = 0.06  # frame widths (or heights) a second
+ZOOMS_FROM = 0.06  # scale change a second
+SHAKES_FROM = 0.15  # frame widths a second, spread of the movement
+
+COLOR_NAMES = (
+    "black", "gray", "white", "red", "orange", "yellow", "green", "cyan", "blue", "purple",
+    "pink", "brown",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What is measured only a few times a second."""
+
+    frame: int
+    sharpness: float
+    colors: npt.NDArray[np.float64]  # (12,) share of each of COLOR_NAMES
+    camera: tuple[float, float, float] | None
+    """How the picture moves a second: widths right, heights down, growth; None when unsure."""
+
+
+class ScoreMeter:
+    """Sees every frame of one film once, then answers for any span."""
+
+    def __init__(self, fps: float) -> None:
+        self._every = max(1, round(fps / SAMPLES_PER_S))
+        self._fps = fps
+        self._lumas: list[float] = []
+        self._changes: list[float] = []
+        self._samples: list[Sample] = []
+        self._last_gray: Image | None = None
+        self._sampled_gray: Image | None = None
+
+    def process(self, index: int, image_HWC: Image) -> None:
+        """Look at frame `index` (small, BGR)."""
+        gray = np.asarray(cv2.cvtColor(image_HWC, cv2.COLOR_BGR2GRAY), np.uint8)
+        self._lumas.append(cv2.mean(gray)[0] / 255)
+        change = 0.0
+        if self._last_gray is not None:
+            change = float(cv2.norm(gray, self._last_gray, cv2.NORM_L1)) / gray.size / 255
+        self._changes.append(change)
+        self._last_gray = gray
+        if index % self._every == 0:
+            self._samples.append(self._sample(index, image_HWC, gray))
+            self._sampled_gray = gray
+
+    def _sample(self, index: int, image_HWC: Image, gray: Image) -> Sample:
+        camera = None
+        if self._sampled_gray is not None:
+            camera = _camera(self._sampled_gray, gray, self._fps / self._every)
+        deviation = cv2.meanStdDev(cv2.Laplacian(gray, cv2.CV_16S))[1]
+        return Sample(index, float(deviation[0, 0]), _color_shares(image_HWC), camera)
+
+    def span(self, start: int, end: int) -> dict[str, Any]:
+        """Scores of frames [start, end): motion (mean luma change a second, in full ranges),
+        sharpness (deviation of the Laplacian, levels), luma (0..1) and facts in words."""
+        luma = float(np.mean(self._lumas[start:end]))
+        # The first frame's change is against the shot before.
+        motion = float(np.mean(self._changes[start + 1 : end] or [0.0])) * self._fps
+        inside = [sample for sample in self._samples if start <= sample.frame < end]
+        colors = np.mean([s.colors for s in inside], axis=0) if inside else np.zeros(12)
+        # A sample's camera is against the sample before it, which must lie inside too.
+        cameras = [s.camera for s in inside[1:]]
+        return {
+            "motion": round(motion, 6),
+            "sharpness": round(float(np.median([s.sharpness for s in inside] or [0.0])), 4),
+            "luma": round(luma, 6),
+            "facts": {
+                "camera": camera_in_words(cameras),
+                "tempo": _level(motion, ("still", "slow", "fast"), (STILL_BELOW, FAST_FROM)),
+                "light": _level(luma, ("dark", "dim", "bright"), (DARK_BELOW, BRIGHT_FROM)),
+                "colors": _main_colors(colors),
+            },
+        }
+
+
+def camera_in_words(cameras: list[tuple[float, float, float] | None]) -> str:
+    """The camera's movement: static, pan left|right, tilt up|down, zoom in|out or handheld."""
+    sure = [camera for camera in cameras if camera is not None]
+    if len(sure) < max(1, len(cameras) // 2):
+        return "static"
+    moves = np.asarray(sure)
+    right, down, growth = np.median(moves, axis=0)
+    spread = float(np.hypot(*np.median(np.abs(moves[:, :2] - (right, down)), axis=0)))
+    # When the picture moves right, the camera turns left.
+    named = [
+        (abs(right) / MOVES_FROM, "pan left" if right > 0 else "pan right"),
+        (abs(down) / MOVES_FROM, "tilt up" if down > 0 else "tilt down"),
+        (abs(growth) / ZOOMS_FROM, "zoom in" if growth > 0 else "zoom out"),
+    ]
+    strength, name = max(named)
+    if strength >= 1 and spread < max(abs(right), abs(down), SHAKES_FROM):
+        return name
+    return "handheld" if spread >= SHAKES_FROM else "static"
+
+
+def _camera(old: Image, new: Image, per_s: float) -> tuple[float, float, float] | None:
+    """Movement between two frames (LK tracks, RANSAC similarity), when it is the camera's."""
+    corners = cv2.goodFeaturesToTrack(old, CORNERS, 0.03, 4)
+    if corners is None or len(corners) < MIN_INLIERS:
+        return None
+    moved, status, _ = cv2.calcOpticalFlowPyrLK(old, new, corners, np.empty(0), winSize=(11, 11))
+    good = status.ravel() == 1
+    before, after = corners.reshape(-1, 2)[good], moved.reshape(-1, 2)[good]
+    if len(before) < MIN_INLIERS:
+        return None
+    matrix, inliers = cv2.estimateAffinePartial2D(before, after, ransacReprojThreshold=1.0)
+    height, width = old.shape
+    if matrix is None or inliers.sum() < max(MIN_INLIERS, len(before) // 2):
+        return None
+    cells = np.floor(before[inliers.ravel() == 1] / (width, height) * (GRID[1], GRID[0]))
+    if len(np.unique(cells, axis=0)) < MIN_CELLS:
+        return None
+    center = np.array([width / 2, height / 2, 1.0])
+    right, down = matrix @ center - center[:2]
+    growth = float(np.hypot(matrix[0, 0], matrix[1, 0])) - 1
+    return float(right / width * per_s), float(down / height * per_s), growth * per_s
+
+
+def _color_shares(image_HWC: Image) -> npt.NDArray[np.float64]:
+    """(12,) share of the picture that a viewer would call by each name."""
+    small = cv2.resize(image_HWC, (24, 18), interpolation=cv2.INTER_AREA)
+    hue, saturation, value = cv2.split(cv2.cvtColor(small, cv2.COLOR_BGR2HSV))
+    # OpenCV's hue runs to 180: red ends at 8, orange at 22, and so on round to red again.
+    names = np.searchsorted([8, 22, 35, 85, 100, 130, 150, 172], hue, side="right")
+    index = np.array([3, 4, 5, 6, 7, 8, 9, 10, 3])[names]
+    index = np.where((index == 4) & (value < 150), COLOR_NAMES.index("brown"), index)
+    plain = np.where(value < 50, 0, np.where(value < 200, 1, 2))
+    index = np.where((saturation < 50) | (value < 50), plain, index)
+    return np.bincount(index.ravel(), minlength=12) / index.size
+
+
+def _main_colors(shares: npt.NDArray[np.float64]) -> list[str]:
+    order = np.argsort(-shares, kind="stable")[:3]
+    return [COLOR_NAMES[index] for index in order if shares[index] >= COLOR_SHARE]
+
+
+def _level(value: float, names: tuple[str, str, str], edges: tuple[float, float]) -> str:
+    return names[int(np.searchsorted(edges, value, side="right"))]
