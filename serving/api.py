@@ -1,0 +1,66 @@
+"""The HTTP API: OpenAI's shapes for videos and images, over durable jobs.
+
+    app = create_app(settings, catalog, model, engine)
+
+An unmodified openai client works with base_url="http://127.0.0.1:8000/v1".
+"""
+
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+from fastapi.responses import JSONResponse
+
+from infra.catalog import Catalog
+from infra.settings import Settings
+from serving.images import image_routes
+from serving.jobs import JobStore
+from serving.service import MODEL, EngineLink, ModelInfo, Service
+from serving.videos import video_routes
+from serving.wire import install, not_found
+
+
+def create_app(
+    settings: Settings, catalog: Catalog, model: ModelInfo, engine: EngineLink
+) -> FastAPI:
+    """The app of one served model version; its routes hold no state beside SQL and disk."""
+    store = JobStore(catalog, settings.media_dir, settings.media_ttl_s)
+    service = Service(store=store, model=model, engine=engine)
+    # FastAPI's own pages load their scripts from another host.
+    app = FastAPI(title="Reelwright", docs_url=None, redoc_url=None)
+    install(app)
+    app.include_router(video_routes(service))
+    app.include_router(image_routes(service))
+    app.include_router(_other_routes(service))
+    return app
+
+
+def _other_routes(service: Service) -> APIRouter:
+    router = APIRouter()
+    model = {
+        "id": MODEL,
+        "object": "model",
+        "created": service.model.created,
+        "owned_by": "reelwright",
+        "x_version": service.model.version,
+        "x_size": service.default_size(),
+        "x_fps": service.model.fps,
+    }
+
+    @router.get("/v1/models")
+    def list_models() -> dict[str, Any]:
+        return {"object": "list", "data": [model]}
+
+    @router.get("/v1/models/{name}")
+    def retrieve_model(name: str) -> dict[str, Any]:
+        if name != MODEL:
+            raise not_found(f"There is no model {name[:80]!r}; there is {MODEL!r}.", "model")
+        return model
+
+    @router.get("/healthz")
+    async def health() -> JSONResponse:
+        engine = await service.engine.health()
+        healthy = bool(engine.get("healthy"))
+        body = {"status": "ok" if healthy else "unhealthy", "model": MODEL, **engine}
+        return JSONResponse(body, 200 if healthy else 503)
+
+    return router

@@ -1,0 +1,126 @@
+"""The Ray Serve application: a gateway that answers HTTP, an engine that pulls jobs.
+
+    start_http(settings); serve.run(application(settings, info, bundle), name=APP)
+
+Requests end when their job is in SQL; the two deployments share nothing else but a wake-up call,
+so either may be replaced while the other works. CPU reservations are small on purpose: training
+runs on the same machine, and an idle replica costs nothing.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+from ray import serve
+from ray.serve.handle import DeploymentHandle
+
+from infra.catalog import Catalog
+from infra.settings import Settings
+from serving.api import create_app
+from serving.jobs import JobStore
+from serving.service import ModelInfo
+
+APP = "reel"
+CPUS = 0.1
+MAX_ONGOING = 1000
+HEALTH_TIMEOUT_S = 5.0
+
+
+class RemoteEngine:
+    """The gateway's link to the engine's replica."""
+
+    def __init__(self, handle: DeploymentHandle[Any]) -> None:
+        self._handle = handle
+
+    def notify(self) -> None:
+        self._handle.notify.remote()
+
+    async def health(self) -> dict[str, Any]:
+        try:
+            async with asyncio.timeout(HEALTH_TIMEOUT_S):
+                state: dict[str, Any] = await self._handle.health.remote()
+        except Exception as error:  # whatever keeps the engine from answering, it is not healthy
+            return {"healthy": False, "version": "", "reason": type(error).__name__}
+        return state
+
+
+@serve.ingress()
+class Gateway:
+    """The HTTP API."""
+
+    def __init__(self, settings: Settings, model: ModelInfo, engine: DeploymentHandle[Any]) -> None:
+        logging.basicConfig(level=logging.INFO)
+        self._settings, self._model, self._engine = settings, model, engine
+
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        catalog = Catalog(self._settings.catalog_url)
+        catalog.migrate()
+        return create_app(self._settings, catalog, self._model, RemoteEngine(self._engine))
+
+
+class EngineReplica:
+    """Holds the model, and the thread that works through the jobs."""
+
+    def __init__(self, settings: Settings, model: ModelInfo, bundle: Path) -> None:
+        import torch
+
+        from modeling.bundle import load_bundle
+        from modeling.generate import Generator
+        from serving.engine import Engine
+
+        logging.basicConfig(level=logging.INFO)
+        torch.set_num_threads(settings.cpu_count)
+        catalog = Catalog(settings.catalog_url)
+        catalog.migrate()
+        store = JobStore(catalog, settings.media_dir, settings.media_ttl_s)
+        self._engine = Engine(store, Generator(load_bundle(bundle)), model.version)
+        self._engine.start()
+
+    def notify(self) -> None:
+        self._engine.notify()
+
+    def health(self) -> dict[str, Any]:
+        return self._engine.health()
+
+    def check_health(self) -> None:
+        """Ray Serve replaces the replica when this raises."""
+        if not self._engine.health()["healthy"]:
+            raise RuntimeError("the engine's thread has ended")
+
+    def __del__(self) -> None:
+        # Ray Serve calls this when it replaces the replica: a job under way is given back.
+        if hasattr(self, "_engine"):
+            self._engine.stop()
+
+
+def application(settings: Settings, model: ModelInfo, bundle: Path) -> serve.Application:
+    """The application that serves the bundle in folder `bundle` as `model`."""
+    # Ray would set one thread for a replica that reserves less than one CPU.
+    threads = {"env_vars": {"OMP_NUM_THREADS": str(settings.cpu_count)}}
+    engine = _deployment("Engine", {"num_cpus": CPUS, "runtime_env": threads})(EngineReplica)
+    gateway = _deployment("Gateway", {"num_cpus": CPUS})(Gateway)
+    return gateway.bind(settings, model, engine.bind(settings, model, bundle))
+
+
+def _deployment(name: str, actor: dict[str, Any]) -> Callable[[type], serve.Deployment]:
+    deployment: Callable[[type], serve.Deployment] = serve.deployment(
+        name=name,
+        num_replicas=1,
+        max_ongoing_requests=MAX_ONGOING,
+        ray_actor_options=actor,
+        health_check_period_s=5,
+        graceful_shutdown_wait_loop_s=0.2,
+        max_constructor_retry_count=2,
+    )
+    return deployment
+
+
+def start_http(settings: Settings) -> None:
+    """Start Ray Serve's HTTP server on the settings' address; does nothing when it runs."""
+    serve.start(
+        proxy_location="HeadOnly",
+        http_options={"host": settings.host, "port": settings.serve_port},
+    )

@@ -1,0 +1,105 @@
+"""From the model's frames to what is delivered: size, frame rate, files.
+
+The model has its own frame rate and makes frames of its own size. Delivery shows, at each moment
+of the delivered video, the model's frame of that moment, resized with Lanczos. Frames go through
+one at a time, so a long large video needs the memory of its small original only.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from infra.catalog_models import Artifact
+from infra.video import write_mp4
+
+Frames = NDArray[np.uint8]
+
+THUMBNAIL_SIDE = 512
+CONTEXT_S = 1.0  # how much of a given clip the model continues from
+
+
+def shown_at(num_frames: int, fps: float, num_out: int, fps_out: float) -> NDArray[np.intp]:
+    """For each of `num_out` frames at `fps_out`, the index of the frame shown at that time."""
+    index: NDArray[np.intp] = (np.arange(num_out) * (fps / fps_out) + 1e-6).astype(np.intp)
+    return index.clip(max=num_frames - 1)
+
+
+def context(given: Frames, given_fps: float, fps: float, count: int, *, head: bool) -> Frames:
+    """Up to `count` frames at `fps` from the end of `given` (its beginning if `head`)."""
+    count = max(1, min(count, int(len(given) / given_fps * fps + 1e-6)))
+    back = np.round(np.arange(count) * given_fps / fps).astype(np.intp)
+    back = np.minimum(back, len(given) - 1)
+    return given[back] if head else given[len(given) - 1 - back[::-1]]
+
+
+def continuation(new: Frames, fps: float, num_out: int, fps_out: float, *, head: bool) -> Frames:
+    """`num_out` frames of the model's new part, counted from the seam (`head`: it comes before)."""
+    if head:
+        return new[::-1][shown_at(len(new), fps, num_out, fps_out)][::-1]
+    return new[shown_at(len(new), fps, num_out, fps_out)]
+
+
+def resized(frames: Iterable[Frames], width: int, height: int) -> Iterator[Frames]:
+    """Each (H,W,3) frame at the delivered size."""
+    for frame in frames:
+        if frame.shape[:2] == (height, width):
+            yield frame
+        else:
+            picture = Image.fromarray(frame).resize((width, height), Image.Resampling.LANCZOS)
+            yield np.asarray(picture)
+
+
+def write_video(
+    frames: Iterable[Frames],
+    fps: float,
+    folder: Path,
+    attempt: int,
+    on_frame: Callable[[int], None],
+) -> list[Path]:
+    """An MP4 and the WebP thumbnail of its first frame; the names carry the attempt.
+
+    `on_frame(count)` is called before each frame and may raise to stop.
+    """
+    video = folder / f"video-{attempt}.mp4"
+    thumbnail = folder / f"thumbnail-{attempt}.webp"
+
+    def counted() -> Iterator[Frames]:
+        for count, frame in enumerate(frames):
+            on_frame(count)
+            if count == 0:
+                picture = Image.fromarray(frame)
+                picture.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.LANCZOS)
+                write_picture(picture, thumbnail, 80)
+            yield frame
+
+    write_mp4(counted(), fps, video)
+    return [video, thumbnail]
+
+
+def write_picture(picture: Image.Image, path: Path, quality: int) -> None:
+    """A PNG, WebP or JPEG by the name's suffix, whole or not at all."""
+    temporary = path.with_name(f".{path.name}")
+    form = {".png": "PNG", ".webp": "WEBP", ".jpeg": "JPEG"}[path.suffix]
+    picture.save(temporary, format=form, quality=quality)
+    temporary.replace(path)
+
+
+def artifact(job_id: str, name: str, path: Path) -> Artifact:
+    """The catalog's row for a finished file in the job's folder."""
+    media_type = {
+        ".mp4": "video/mp4", ".webp": "image/webp", ".png": "image/png", ".jpeg": "image/jpeg"
+    }[path.suffix]  # fmt: skip
+    with path.open("rb") as handle:
+        digest = hashlib.file_digest(handle, "sha256").hexdigest()
+    return Artifact(
+        job_id=job_id,
+        name=name,
+        media_type=media_type,
+        path=f"{path.parent.name}/{path.name}",
+        size_bytes=path.stat().st_size,
+        sha256=digest,
+    )

@@ -1,0 +1,167 @@
+"""What the endpoints take: every field, its bounds, and the sentence for a value outside them."""
+
+import re
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from serving.wire import ApiError
+
+MIN_SIDE, MAX_SIDE = 16, 2048
+MIN_SECONDS, MAX_SECONDS = 1, 60
+MAX_PROMPT = 8000
+MAX_SEED = 2**53 - 1  # the largest integer that JSON clients in every language keep exact
+
+F = TypeVar("F", bound=BaseModel)
+
+
+def parse_size(size: str, *, even: bool) -> tuple[int, int]:
+    """(width, height) of "WIDTHxHEIGHT". `even`: H.264 with 4:2:0 colour has only even sides.
+
+    Raises:
+        ValueError: not of that form, or a side out of bounds.
+    """
+    match = re.fullmatch(r"([0-9]{1,6})x([0-9]{1,6})", size)
+    if match is None:
+        raise ValueError("size must be WIDTHxHEIGHT in pixels, for example 1280x720")
+    width, height = int(match[1]), int(match[2])
+    if not (MIN_SIDE <= width <= MAX_SIDE and MIN_SIDE <= height <= MAX_SIDE):
+        raise ValueError(f"each side of size must be from {MIN_SIDE} to {MAX_SIDE} pixels")
+    if even and (width % 2 or height % 2):
+        raise ValueError("each side of a video's size must be an even number of pixels")
+    return width, height
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("must be a number")
+    return value
+
+
+def _text(value: str) -> str:
+    if "\0" in value or any("\ud800" <= char <= "\udfff" for char in value):
+        raise ValueError("contains characters that are not text (NUL or half a surrogate pair)")
+    return value
+
+
+def _said_something(value: str) -> str:
+    if not value.strip():
+        raise ValueError("is empty; say in words what to generate")
+    return value
+
+
+def _video_size(value: str) -> str:
+    parse_size(value, even=True)
+    return value
+
+
+def _image_size(value: str) -> str:
+    if value != "auto":
+        parse_size(value, even=False)
+    return value
+
+
+Text = Annotated[str, Field(max_length=MAX_PROMPT), AfterValidator(_text)]
+Prompt = Annotated[Text, AfterValidator(_said_something)]
+Seconds = Annotated[
+    float, BeforeValidator(_number), Field(ge=MIN_SECONDS, le=MAX_SECONDS, allow_inf_nan=False)
+]
+
+
+class Sampling(BaseModel):
+    """Fields that every generation takes; those after `model` are our additions."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    prompt: Prompt
+    model: str = ""
+    seed: Annotated[int, BeforeValidator(_number), Field(ge=0, le=MAX_SEED)] | None = None
+    steps: Annotated[int, BeforeValidator(_number), Field(ge=1, le=500)] | None = None
+    guidance: (
+        Annotated[float, BeforeValidator(_number), Field(ge=0, le=50, allow_inf_nan=False)] | None
+    ) = None
+    negative_prompt: Text = ""
+    user: Any = None  # OpenAI's bookkeeping: taken and not used
+    metadata: Any = None
+    safety_identifier: Any = None
+
+
+class ImageReference(BaseModel):
+    """`image_url` is a data: URL; `file_id` names an uploaded file."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    image_url: str | None = None
+    file_id: str | None = None
+
+
+class VideoReference(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    id: str
+
+
+Fps = Annotated[float, BeforeValidator(_number), Field(ge=1, le=60, allow_inf_nan=False)] | None
+
+
+class VideoFields(Sampling):
+    """POST /v1/videos. A picture given as `input_reference` becomes the first frame."""
+
+    seconds: Seconds = 4
+    size: Annotated[str, AfterValidator(_video_size)] | None = None
+    fps: Fps = None
+    input_reference: ImageReference | None = None
+
+
+class ExtensionFields(Sampling):
+    """POST /v1/videos/extensions. `seconds` is the new part; `direction` is where it goes."""
+
+    seconds: Seconds = 4
+    video: VideoReference | None = None
+    direction: Literal["forward", "backward"] = "forward"
+
+
+class ImageFields(Sampling):
+    """POST /v1/images/generations."""
+
+    n: Annotated[int, BeforeValidator(_number), Field(ge=1, le=10)] | None = None
+    size: Annotated[str, AfterValidator(_image_size)] | None = None
+    output_format: Literal["png", "webp", "jpeg"] | None = None
+    output_compression: Annotated[int, BeforeValidator(_number), Field(ge=0, le=100)] | None = None
+    response_format: Literal["b64_json"] | None = None
+    background: Literal["auto", "opaque"] | None = None
+    stream: Literal[False] | None = None
+    partial_images: Literal[0] | None = None
+    quality: Any = None  # taken and not used: the model has one quality
+    moderation: Any = None
+    style: Any = None
+
+
+def validate(cls: type[F], values: dict[str, Any]) -> F:
+    """`values` as `cls`.
+
+    Raises:
+        ApiError: the first field that is wrong, named in `param`.
+    """
+    try:
+        return cls.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+    param = str(first["loc"][0]) if first["loc"] else None
+    name = ".".join(map(str, first["loc"]))
+    if first["type"] == "missing":
+        raise ApiError(f"{name} is required.", param=param, code="missing_required_parameter")
+    if first["type"] == "extra_forbidden":
+        known = ", ".join(sorted(cls.model_fields))
+        raise ApiError(
+            f"Unknown field {name[:80]!r}; this endpoint takes {known}.",
+            param=name[:80],
+            code="unknown_parameter",
+        )
+    reason = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    seen = repr(first["input"])
+    seen = seen if len(seen) <= 80 else f"{seen[:77]}…"
+    if first["type"] != "value_error":
+        reason = f"must be {reason}" if "should" in first["msg"] else reason
+    subject = "" if reason.startswith(("size", "each side")) else f"{name} "
+    raise ApiError(f"{subject}{reason}; got {seen}.".capitalize(), param=param)

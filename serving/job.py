@@ -1,0 +1,144 @@
+"""Serve a registered model version: `python -m serving.job --spec spec.json`.
+
+spec {"version": "3"} → result {"version", "healthy", "url"}. When the new version does not become
+healthy, the one served before is put back and the job fails. `HOME/serve.json` remembers it.
+"""
+
+import json
+import os
+import shutil
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import ray
+from infra.tracking import Tracking
+from ray import serve
+
+from infra.errors import InfrastructureError, InputError, JobError
+from infra.job_files import JobContext, read_json, run_job, write_json
+from infra.settings import Settings
+from modeling.bundle import load_bundle
+from modeling.generate import Generator
+from serving.app import APP, application, start_http
+from serving.service import ModelInfo
+
+HEALTHY_WITHIN_S = 180.0
+POLL_S = 0.25
+SHORT_SIDE = 384
+
+
+def main(context: JobContext) -> dict[str, Any]:
+    """Raises InputError for a version that does not exist or is damaged; nothing changed then."""
+    settings = Settings()
+    version = str(context.spec["version"])
+    context.progress(0, 3, f"fetching version {version}")
+    bundle = fetch(settings, version)
+    info = describe(bundle, version)
+    context.progress(1, 3, f"starting version {version}")
+    if not ray.is_initialized():
+        ray.init(address=settings.ray_address, log_to_driver=False)
+    start_http(settings)
+    deploy(settings, info, bundle)
+    context.progress(3, 3, f"version {version} is healthy")
+    return {"version": version, "healthy": True, "url": settings.serve_url}
+
+
+def fetch(settings: Settings, version: str) -> Path:
+    """The folder of a version's bundle, downloaded once; it appears whole or not at all.
+
+    Raises:
+        NotFoundError: no such version in the registry.
+    """
+    folder = settings.home / "models" / version
+    if not version.isdecimal():
+        raise InputError(f"{version!r} is not a model version; give its number, such as 3")
+    if folder.exists():
+        return folder
+    temporary = folder.with_name(f".{version}.{os.getpid()}")
+    try:
+        temporary.mkdir(parents=True)
+        Tracking(settings.mlflow_url).download(version, temporary).replace(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return folder
+
+
+def describe(bundle: Path, version: str) -> ModelInfo:
+    """What the API says of the model; the delivered default is its own landscape size, enlarged.
+
+    Raises:
+        InputError: the bundle's files are not what its manifest says.
+    """
+    generator = Generator(load_bundle(bundle))
+    height, width = generator.native_size(4, 3)
+    scale = max(1, round(SHORT_SIDE / height))
+    return ModelInfo(
+        version=version,
+        size=(width * scale, height * scale),
+        fps=generator.fps,
+        created=int((bundle / "manifest.json").stat().st_mtime),
+    )
+
+
+def deploy(settings: Settings, info: ModelInfo, bundle: Path) -> None:
+    """Serve `bundle`; on failure put back what `HOME/serve.json` names.
+
+    Raises:
+        JobError: it did not become healthy; the message says why and what is served now.
+    """
+    if is_healthy(settings, info.version):
+        return _remember(settings, info, bundle)
+    try:
+        _run(settings, info, bundle)
+    except (InfrastructureError, RuntimeError) as error:
+        restored = _restore(settings, info.version)
+        raise JobError(
+            f"version {info.version} did not become healthy: {error}; {restored}"
+        ) from error
+    _remember(settings, info, bundle)
+
+
+def is_healthy(settings: Settings, version: str) -> bool:
+    """True when the server answers that it serves `version`."""
+    try:
+        with urllib.request.urlopen(f"{settings.serve_url}/healthz", timeout=10) as reply:
+            return bool(json.load(reply)["version"] == version)
+    except (urllib.error.URLError, OSError, ValueError, KeyError):
+        return False
+
+
+def _run(settings: Settings, info: ModelInfo, bundle: Path) -> None:
+    target = serve.RunTarget(target=application(settings, info, bundle), name=APP, route_prefix="/")
+    serve.run_many([target], wait_for_applications_running=False)
+    deadline = time.monotonic() + HEALTHY_WITHIN_S
+    while time.monotonic() < deadline:
+        state = serve.status().applications[APP]
+        if state.status == "DEPLOY_FAILED":
+            raise InfrastructureError(state.message.strip())
+        if state.status == "RUNNING" and is_healthy(settings, info.version):
+            return
+        time.sleep(POLL_S)
+    raise InfrastructureError(f"no answer from {settings.serve_url} in {HEALTHY_WITHIN_S:.0f} s")
+
+
+def _restore(settings: Settings, failed: str) -> str:
+    """Serve the remembered version again; returns a clause that says what is served now."""
+    before = read_json(settings.home / "serve.json")
+    if before is None or before["version"] == failed:
+        serve.delete(APP)
+        return "nothing is served now"
+    bundle = Path(before["bundle"])
+    _run(settings, describe(bundle, before["version"]), bundle)
+    return f"version {before['version']} is served again"
+
+
+def _remember(settings: Settings, info: ModelInfo, bundle: Path) -> None:
+    write_json(settings.home / "serve.json", {"version": info.version, "bundle": str(bundle)})
+
+
+if __name__ == "__main__":
+    sys.exit(run_job(main))

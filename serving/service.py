@@ -1,0 +1,169 @@
+"""What the endpoints share: the model being served, the store, and how a job is shown."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from fastapi import Request
+
+from infra.catalog_models import GenerationJob
+from serving.fields import Sampling
+from serving.jobs import JobStore
+from serving.wire import ApiError
+
+MODEL = "reel-generator"
+# Programs written for the hosted APIs name these; here they mean the model that is served.
+COMPATIBLE_NAMES = ("sora-2", "sora-2-pro", "gpt-image-1", "gpt-image-2")
+MIN_POLL_MS, MAX_POLL_MS, POLLS_PER_JOB = 100, 2000, 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelInfo:
+    """The served model version and what a request that does not say gets.
+
+    `size` is (width, height) in pixels; `created` is a Unix time.
+    """
+
+    version: str
+    size: tuple[int, int]
+    fps: float
+    created: int = 0
+
+
+class EngineLink(Protocol):
+    """How the API reaches the engine; jobs themselves travel through SQL."""
+
+    def notify(self) -> None:
+        """A job was queued: look now."""
+
+    async def health(self) -> dict[str, Any]:
+        """{"healthy": bool, "version": str, …}; never raises."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Service:
+    """The API's dependencies."""
+
+    store: JobStore
+    model: ModelInfo
+    engine: EngineLink
+
+    def check_model(self, name: str) -> None:
+        """Raises ApiError unless `name` means the served model."""
+        version = self.model.version
+        known = ("", MODEL, version, f"{MODEL}@{version}", "champion", *COMPATIBLE_NAMES)
+        if name not in known:
+            raise ApiError(
+                f"There is no model {name[:80]!r} here; leave the field out or use "
+                f"{MODEL!r}, now version {version}.",
+                param="model",
+                code="model_not_found",
+            )
+
+    def default_size(self) -> str:
+        width, height = self.model.size
+        return f"{width}x{height}"
+
+    def submit(
+        self, request: Request, job: GenerationJob, folder: Path, content: Mapping[str, Any]
+    ) -> GenerationJob:
+        """Queue `job` with the inputs in `folder`, or find it if this is the same request again.
+
+        A client that was cut off repeats its request: `Idempotency-Key` names it, and the openai
+        client, which sends none, says `x-stainless-retry-count`.
+        """
+        headers = request.headers
+        caller = headers.get("authorization", "")
+        job.request_hash = _hash(caller, request.url.path, content, _file_hashes(folder))
+        key = headers.get("idempotency-key")
+        job.idempotency_key = _hash(caller, key) if key else None
+        is_retry = headers.get("x-stainless-retry-count", "0") != "0"
+        target = self.store.folder(job.id)
+        folder.replace(target)
+        created = False
+        try:
+            job, created = self.store.submit(job, is_retry=is_retry)
+        finally:
+            if not created:
+                shutil.rmtree(target, ignore_errors=True)
+        if created:
+            self.engine.notify()
+        return job
+
+    def poll_headers(self, job: GenerationJob) -> dict[str, str]:
+        """Tells the client's poll() how often to ask; it takes the first answer for good."""
+        if job.status not in ("queued", "in_progress"):
+            return {}
+        interval_ms = 1000 * (self.store.eta_s(job) or 0) / POLLS_PER_JOB
+        interval_ms = min(max(interval_ms, MIN_POLL_MS), MAX_POLL_MS)
+        return {"openai-poll-after-ms": str(round(interval_ms))}
+
+    def video(self, job: GenerationJob) -> dict[str, Any]:
+        """OpenAI's video object; fields that begin with `x_` are ours."""
+        error = None
+        if job.status == "failed":
+            error = {"code": job.error_code, "message": job.error_message}
+        return {
+            "id": job.id,
+            "object": "video",
+            "model": job.model,
+            "status": job.status,
+            "progress": job.progress,
+            "created_at": _unix(job.created_at),
+            "completed_at": _unix(job.completed_at) if job.status == "completed" else None,
+            "expires_at": _unix(job.expires_at),
+            "prompt": job.prompt,
+            "remixed_from_video_id": None,
+            "seconds": f"{job.seconds:g}",
+            "size": job.size,
+            "error": error,
+            "x_model_version": job.model_version,
+            "x_seed": job.params["seed"],
+            "x_progress": self._progress(job),
+            "x_timings": job.timings,
+            "x_extends_video_id": job.parent_id,
+            "x_given": job.params.get("given"),
+        }
+
+    def _progress(self, job: GenerationJob) -> dict[str, Any] | None:
+        if job.status not in ("queued", "in_progress"):
+            return None
+        queued = job.status == "queued"
+        eta_s = self.store.eta_s(job)
+        return {
+            "stage": "queued" if queued else job.stage,
+            "queue_position": self.store.queue_position(job) if queued else 0,
+            "eta_s": None if eta_s is None else round(eta_s, 1),
+        }
+
+
+def sampling_params(fields: Sampling, seed: int) -> dict[str, Any]:
+    """The part of a job's params that every kind has; the model's defaults stand as 0."""
+    return {
+        "seed": seed,
+        "steps": fields.steps or 0,
+        "guidance": fields.guidance or 0.0,
+        "negative_prompt": fields.negative_prompt,
+    }
+
+
+def _unix(time: datetime | None) -> int | None:
+    return None if time is None else int(time.timestamp())
+
+
+def _hash(*parts: object) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _file_hashes(folder: Path) -> list[str]:
+    hashes = []
+    for path in sorted(folder.iterdir()):
+        with path.open("rb") as handle:
+            hashes.append(f"{path.name} {hashlib.file_digest(handle, 'sha256').hexdigest()}")
+    return hashes

@@ -1,0 +1,188 @@
+"""The wire: one shape for every error, a request id on every reply, a cap on every body."""
+
+import logging
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from infra.errors import InputError, NotFoundError
+
+log = logging.getLogger(__name__)
+
+MAX_BODY_BYTES = 256 * 2**20
+
+
+class ApiError(Exception):
+    """A reply that is not a success, in OpenAI's shape.
+
+    `param` names the field at fault. A client retries 408, 409, 429 and 5xx by itself, so a
+    mistake of the caller is always another 4xx.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str = "invalid_value",
+        status: int = 400,
+        kind: str = "invalid_request_error",
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.headers = dict(headers or {})
+        self.body = {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+    def reply(self) -> JSONResponse:
+        return JSONResponse(self.body, self.status, self.headers)
+
+
+def not_found(message: str, param: str | None = None) -> ApiError:
+    return ApiError(message, param=param, code="not_found", status=404)
+
+
+def server_error() -> ApiError:
+    return ApiError(
+        "The server failed on this request; the request id names it in the server's log.",
+        code="server_error",
+        status=500,
+        kind="server_error",
+    )
+
+
+def install(app: FastAPI) -> None:
+    """Give `app` the error shape, the body cap and the request ids (the outermost layer)."""
+
+    async def api_error(_request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, ApiError)
+        return error.reply()
+
+    async def input_error(_request: Request, error: Exception) -> JSONResponse:
+        if isinstance(error, NotFoundError):
+            return not_found(str(error)).reply()
+        return ApiError(str(error)).reply()
+
+    async def unparsed(_request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, RequestValidationError)
+        first: dict[str, Any] = error.errors()[0]
+        param = str(first["loc"][-1])
+        value = repr(first.get("input"))[:80]
+        return ApiError(f"{param}: {first['msg']}, got {value}.", param=param).reply()
+
+    async def http_error(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, HTTPException)
+        return _http_error(request, error).reply()
+
+    app.add_exception_handler(ApiError, api_error)
+    app.add_exception_handler(InputError, input_error)
+    app.add_exception_handler(RequestValidationError, unparsed)
+    app.add_exception_handler(HTTPException, http_error)
+    app.add_middleware(BodyCap)
+    app.add_middleware(SameOrigin)
+    app.add_middleware(RequestId)
+
+
+def _http_error(request: Request, error: HTTPException) -> ApiError:
+    where = f"{request.method} {request.url.path}"
+    headers = error.headers
+    if error.status_code == 404:
+        return not_found(f"There is nothing at {where}; the API lives under /v1.")
+    if error.status_code == 405:
+        message = f"{where} is not supported; this address takes {(headers or {}).get('allow')}."
+        return ApiError(message, code="method_not_allowed", status=405, headers=headers)
+    return ApiError(str(error.detail), status=error.status_code, headers=headers)
+
+
+class RequestId:
+    """Sets `x-request-id` on every reply and turns an uncaught error into a 500 in the shape."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        request_id = f"req_{uuid.uuid4().hex}"
+        started = False
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                message["headers"] = [
+                    *message["headers"],
+                    (b"x-request-id", request_id.encode()),
+                ]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_with_id)
+        except ClientDisconnect:
+            log.info("%s: the client left before its request was read", request_id)
+        except Exception:
+            log.exception("%s: %s %s failed", request_id, scope["method"], scope["path"])
+            if not started:
+                await server_error().reply()(scope, receive, send_with_id)
+
+
+class BodyCap:
+    """Refuses a body above `limit` bytes before anything parses or spools it."""
+
+    def __init__(self, app: ASGIApp, limit: int = MAX_BODY_BYTES) -> None:
+        self.app = app
+        self.limit = limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        declared = dict(scope["headers"]).get(b"content-length", b"0")
+        if declared.isdigit() and int(declared) > self.limit:
+            return await self._error().reply()(scope, receive, send)
+        seen = 0
+
+        async def counted() -> Message:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > self.limit:
+                # Raised inside the handler that reads, so the app's own error handler answers.
+                raise self._error()
+            return message
+
+        await self.app(scope, counted, send)
+
+    def _error(self) -> ApiError:
+        return ApiError(
+            f"The request is larger than {self.limit // 2**20} MiB; send a smaller file.",
+            code="request_too_large",
+            status=413,
+        )
+
+
+class SameOrigin:
+    """Refuses requests that a page of another site makes a browser send to this server."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            headers = dict(scope["headers"])
+            origin, host = headers.get(b"origin"), headers.get(b"host", b"")
+            if origin is not None and origin.partition(b"://")[2] != host:
+                error = ApiError(
+                    f"Requests from pages of {origin.decode('latin-1')} are refused; "
+                    "call the API from a program or from this server's own page.",
+                    code="cross_origin",
+                    status=403,
+                )
+                return await error.reply()(scope, receive, send)
+        await self.app(scope, receive, send)

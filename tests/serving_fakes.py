@@ -1,0 +1,61 @@
+"""A stand-in for the model: its interface, and pictures that tell which seed and frame they are."""
+
+import threading
+import time
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modeling.generate import GenerationCancelled, Request
+
+FPS = 8.0
+STEPS = 5
+
+
+class FakeGenerator:
+    """Frames of one grey level by index, tinted by the seed; given frames come back as given.
+
+    `gate`, when set, holds every generation at its second step until it is opened.
+    """
+
+    fps = FPS
+
+    def __init__(self, step_s: float = 0.0) -> None:
+        self.step_s = step_s
+        self.requests: list[Request] = []
+        self.gate: threading.Event | None = None
+        self.error: Exception | None = None
+
+    def native_size(self, width: int, height: int) -> tuple[int, int]:
+        return (32, 48) if width > height else (48, 32)
+
+    def num_frames(self, seconds: float) -> int:
+        return max(1, round(seconds * FPS))
+
+    def total_steps(self, request: Request) -> int:
+        return request.steps or STEPS
+
+    def generate(self, request: Request, on_step=None) -> NDArray[np.uint8]:
+        self.requests.append(request)
+        total = self.total_steps(request)
+        for step in range(1, total + 1):
+            if self.error is not None:
+                raise self.error
+            while self.gate is not None and step > 1 and not self.gate.wait(0.02):
+                if on_step is not None and not on_step(step - 1, total):
+                    raise GenerationCancelled
+            time.sleep(self.step_s)
+            if on_step is not None and not on_step(step, total):
+                raise GenerationCancelled
+        return self._frames(request)
+
+    def _frames(self, request: Request) -> NDArray[np.uint8]:
+        levels = np.linspace(20, 220, request.num_frames).astype(np.uint8)
+        shape = (request.num_frames, request.height, request.width, 3)
+        frames = np.broadcast_to(levels[:, None, None, None], shape).copy()
+        frames[..., 0] = request.seed % 200
+        if request.given is not None:
+            count = min(len(request.given), request.num_frames)
+            part = slice(0, count) if request.direction == "forward" else slice(-count, None)
+            frames[part] = request.given[:count].mean(axis=(1, 2), keepdims=True)
+        return frames
