@@ -4,8 +4,9 @@ Frames are numpy arrays (T, H, W, 3), uint8, RGB, upright and with square pixels
 """
 
 import io
+import itertools
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
@@ -87,30 +88,27 @@ def read_file_frames(
     return np.stack(pictures), fps
 
 
-def write_mp4(frames: Frames, fps: float, path: Path) -> None:
+def write_mp4(frames: Iterable[Frames], fps: float, path: Path) -> None:
     """Write H.264 4:2:0 with the index in front, which every browser plays while loading.
 
-    `frames` (T, H, W, 3) uint8; an odd edge is repeated once, since 4:2:0 needs even sizes. The
-    file appears whole or not at all.
+    `frames`: an array (T, H, W, 3) uint8, or any iterable of frames (H, W, 3), of which only one
+    is held at a time; an odd edge is repeated once, since 4:2:0 needs even sizes. The file appears
+    whole or not at all.
+
+    Raises:
+        InputError: no frame, or one of another shape or type.
     """
-    if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or not len(frames):
-        raise InputError(
-            f"a video needs frames of shape (T, H, W, 3) and type uint8, T at least 1; "
-            f"got {frames.shape} of {frames.dtype}"
-        )
-    height, width = frames.shape[1:3]
-    even = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.part")
     try:
         with av.open(str(temporary), "w", format="mp4", options={"movflags": "+faststart"}) as out:
-            _encode(even, fps, out)
+            _encode((_even(frame) for frame in frames), fps, out)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def encode_mp4(frames: Frames, fps: float) -> bytes:
+def encode_mp4(frames: Iterable[Frames], fps: float) -> bytes:
     """The bytes of `write_mp4`."""
     # Moving the index to the front re-reads the output, so it needs a real file.
     with tempfile.TemporaryDirectory(prefix="reel-") as folder:
@@ -119,18 +117,31 @@ def encode_mp4(frames: Frames, fps: float) -> bytes:
         return path.read_bytes()
 
 
-def _encode(frames: Frames, fps: float, out: Any) -> None:
+def _even(frame: Frames) -> Frames:
+    if frame.ndim != 3 or frame.shape[-1] != 3 or frame.dtype != np.uint8:
+        raise InputError(
+            f"a video needs frames of shape (T, H, W, 3) and type uint8; "
+            f"got a frame of {frame.shape} of {frame.dtype}"
+        )
+    height, width = frame.shape[:2]
+    return np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+
+
+def _encode(frames: Iterator[Frames], fps: float, out: Any) -> None:
+    first = next(frames, None)
+    if first is None:
+        raise InputError("a video needs at least 1 frame; got none")
     stream = out.add_stream(
         "libx264", rate=Fraction(fps).limit_denominator(1001), options={"crf": CRF}
     )
-    stream.height, stream.width = frames.shape[1:3]
+    stream.height, stream.width = first.shape[:2]
     stream.pix_fmt = "yuv420p"
     context = stream.codec_context
     context.colorspace = Colorspace.ITU709
     context.color_primaries = ColorPrimaries.BT709
     context.color_trc = ColorTrc.BT709
     context.color_range = ColorRange.MPEG
-    for picture in frames:
+    for picture in itertools.chain([first], frames):
         frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(
             format="yuv420p",
             dst_colorspace=Colorspace.ITU709,
