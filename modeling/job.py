@@ -1,0 +1,134 @@
+"""Job of the model: `python -m modeling.job --spec spec.json`.
+
+    {"step": "vae" | "latents" | "dit" | "evaluate", "recipe": "tiny", "release": "latest"}
+    {"step": "sample", "bundle": folder, "prompts": [{"prompt", "seed", "width", "height"}, …]}
+
+The training steps run under Ray Train when the spec says `"workers": n` with n > 0 (a worker that
+dies is replaced, and goes on from its checkpoint), and in this process otherwise.
+"""
+
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from infra.errors import InputError, JobError
+from infra.job_files import JobContext, read_json, run_job
+from infra.settings import Settings
+from modeling.bundle import load_bundle
+from modeling.generate import Generator, Request
+from modeling.steps import Bench, encode_latents, evaluate, train_dit, train_vae
+
+STOP_FILE = "stop"
+TRAINING = {"vae": train_vae, "dit": train_dit}
+
+
+def main(context: JobContext) -> dict[str, Any]:
+    step = context.spec.get("step")
+    if step in TRAINING:
+        workers = int(context.spec.get("workers", 0))
+        return train_with_ray(context, workers) if workers else train_here(context)
+    torch.set_num_threads(Settings().cpu_count)
+    if step == "latents":
+        return encode_latents(Bench.open(context))
+    if step == "evaluate":
+        return evaluate(Bench.open(context))
+    if step == "sample":
+        return sample_prompts(context)
+    raise InputError(f"no modeling step {step!r}; there are vae, latents, dit, evaluate and sample")
+
+
+def train_here(context: JobContext) -> dict[str, Any]:
+    """One training step in this process."""
+    torch.set_num_threads(Settings().cpu_count)
+    result = TRAINING[context.spec["step"]](Bench.open(context), lambda: context.should_stop)
+    context.raise_if_stopping()
+    return result
+
+
+def train_with_ray(context: JobContext, workers: int) -> dict[str, Any]:
+    """One training step under Ray Train, data-parallel over `workers` processes."""
+    import ray
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
+
+    settings = Settings()
+    ray.init(address=settings.ray_address, log_to_driver=True, configure_logging=False)
+    stop = context.folder / STOP_FILE
+    stop.unlink(missing_ok=True)
+    threading.Thread(target=_relay_stop, args=(context, stop), daemon=True).start()
+    Bench.open(context)  # a wrong recipe or release ends here, in one sentence
+    trainer = TorchTrainer(
+        train_worker,
+        train_loop_config={
+            "spec": context.spec,
+            "folder": str(context.folder),
+            "threads": max(1, settings.cpu_count // workers),
+        },
+        # Half a core each, so that the trainer and the services beside it can be placed too.
+        scaling_config=ScalingConfig(num_workers=workers, resources_per_worker={"CPU": 0.5}),
+        run_config=RunConfig(
+            name=context.folder.name,
+            storage_path=str(settings.home / "ray-train"),
+            failure_config=FailureConfig(max_failures=2),
+        ),
+    )
+    trainer.fit()
+    context.raise_if_stopping()
+    result = read_json(context.folder / "trained.json")
+    if result is None:
+        raise JobError(f"training ended without a result; see the log of {context.folder.name}")
+    return result
+
+
+def train_worker(config: dict[str, Any]) -> None:
+    """One Ray Train worker; rank 0 writes the result beside the job's spec."""
+    from infra.job_files import write_json
+
+    folder = Path(config["folder"])
+    context = JobContext(config["spec"], folder)
+    torch.set_num_threads(config["threads"])
+    bench = Bench.open(context)
+    result = TRAINING[context.spec["step"]](bench, (folder / STOP_FILE).exists)
+    if result:
+        write_json(folder / "trained.json", result)
+
+
+def _relay_stop(context: JobContext, stop: Path) -> None:
+    # Workers are other processes, perhaps on other machines: they watch a file in the job's folder.
+    while not context.should_stop:
+        time.sleep(0.5)
+    stop.touch()
+
+
+def sample_prompts(context: JobContext) -> dict[str, Any]:
+    """One window for each prompt, many at a time; frames go to `samples.npz` in their order."""
+    generator = Generator(load_bundle(Path(context.spec["bundle"])))
+    requests = []
+    for entry in context.spec["prompts"]:
+        height, width = generator.native_size(entry["width"], entry["height"])
+        requests.append(
+            Request(
+                prompt=entry["prompt"],
+                num_frames=generator.data.num_frames,
+                height=height,
+                width=width,
+                seed=entry["seed"],
+            )
+        )
+    videos: list[np.ndarray[Any, np.dtype[np.uint8]]] = []
+    for first in range(0, len(requests), 48):
+        videos += generator.generate_windows(requests[first : first + 48])
+        context.progress(len(videos), len(requests), "sampling")
+        context.raise_if_stopping()
+    path = context.folder / "samples.npz"
+    np.savez(path, *videos)
+    return {"samples": str(path), "count": len(videos)}
+
+
+if __name__ == "__main__":
+    sys.exit(run_job(main))

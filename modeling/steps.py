@@ -1,0 +1,311 @@
+"""The steps from a release to a bundle. Each finds what it needs by recipe and release, and running
+one again finds it done. Nothing here knows of Ray: `modeling/job.py` decides where a step runs.
+
+    vae       pixels            -> vae.safetensors
+    latents   vae, pixels       -> the lake's latents
+    dit       latents, captions -> a bundle
+    evaluate  bundle, held-out  -> a table, pictures
+"""
+
+import json
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+import torch.distributed as dist
+from safetensors.torch import load_file
+
+from infra.catalog import Catalog
+from infra.errors import InputError
+from infra.job_files import JobContext, read_json, write_json
+from infra.lake import Lake
+from infra.pictures import line_chart
+from infra.recipes import fingerprint
+from infra.releases import ReleaseInfo, get_release
+from infra.settings import Settings
+from infra.tracking import Run, Tracking
+from modeling import evaluate as measures
+from modeling.bundle import file_hash, load_bundle, save_bundle, save_weights
+from modeling.data import Clip, load_pixels
+from modeling.dit import DiT
+from modeling.latents import measure_statistics, read_latents, write_latents
+from modeling.recipes import ModelRecipe, OptimizerRecipe, by_name
+from modeling.text import TextEncoder, Tokenizer
+from modeling.train_dit import SampleMaker, dit_loss
+from modeling.train_vae import WindowSampler, start_linear, vae_loss
+from modeling.trainer import Counters, Trainer
+from modeling.vae import VideoVAE
+
+LOG_EVERY_STEPS = 20
+CHART = "loss.png"
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What every step works with."""
+
+    spec: dict[str, Any]
+    context: JobContext
+    settings: Settings
+    recipe: ModelRecipe
+    release: ReleaseInfo
+    lake: Lake
+
+    @classmethod
+    def open(cls, context: JobContext) -> "Bench":
+        settings = Settings()
+        catalog = Catalog(settings.catalog_url)
+        catalog.migrate()
+        recipe = by_name(context.spec["recipe"], int(context.spec.get("seed", 0)))
+        release = get_release(catalog, context.spec["release"])
+        return cls(context.spec, context, settings, recipe, release, Lake(settings.lake_uri))
+
+    @property
+    def training(self) -> Path:
+        return self.settings.home / "training"
+
+    @property
+    def vae_folder(self) -> Path:
+        key = fingerprint(replace(self.recipe, name="vae", dit=by_name("tiny").dit))
+        return self.training / f"vae-{self.release.name}-{key}"
+
+    @property
+    def dit_folder(self) -> Path:
+        return self.training / f"dit-{self.release.name}-{fingerprint(self.recipe)}"
+
+    @property
+    def vae_hash(self) -> str:
+        return file_hash(self.vae_folder / "vae.safetensors")[:16]
+
+    def clips(self) -> list[Clip]:
+        """The release's clips, decoded once and kept as a file that later steps map."""
+        return load_pixels(
+            self.lake,
+            self.release.name,
+            self.recipe.data,
+            self.training,
+            lambda done, total: self.context.progress(done, total, "decoding clips"),
+            self.settings.cpu_count,
+        )
+
+    def load_vae(self) -> VideoVAE:
+        vae = VideoVAE(self.recipe.vae.config)
+        vae.load_state_dict(load_file(self.vae_folder / "vae.safetensors"))
+        return vae.eval().requires_grad_(False)
+
+    def run_in_mlflow(self, stack: ExitStack, experiment: str) -> Run:
+        tags = {
+            "flow_run_id": str(self.spec.get("flow_run_id", "")),
+            "job": self.context.folder.name,
+        }
+        name = f"{self.recipe.name}-{self.release.name}"
+        tracking = Tracking(self.settings.mlflow_url)
+        return stack.enter_context(
+            tracking.run(
+                experiment,
+                name,
+                recipe=self.recipe,
+                tags=tags,
+                release=self.release,
+                lake_uri=self.lake.uri,
+            )
+        )
+
+
+def train_vae(bench: Bench, should_stop: Callable[[], bool]) -> dict[str, Any]:
+    """Train the VAE on the release's clips, measure its latents, write its weights."""
+    recipe = bench.recipe.vae
+    if (done := read_json(bench.vae_folder / "done.json")) is not None:
+        return done
+    check_memory(bench.recipe)
+    clips = [clip for clip in bench.clips() if clip.split == "train"]
+    torch.manual_seed(bench.recipe.seed)
+    vae = VideoVAE(recipe.config).to(memory_format=torch.channels_last)
+    if not (bench.vae_folder / "checkpoint.pt").exists():
+        start_linear(vae, clips, recipe)
+    trainer = Trainer(
+        {"vae": vae},
+        WindowSampler(clips, recipe.num_frames, recipe.optimizer.batch),
+        lambda video, generator: vae_loss(vae, video, recipe, generator),
+        recipe.optimizer,
+        bench.vae_folder,
+        seed=bench.recipe.seed,
+        tag=fingerprint(recipe),
+    )
+    with ExitStack() as stack:
+        log = TrainingLog(bench, stack, "reel/vae", recipe.optimizer, trainer.rank)
+        trainer.fit(log, should_stop)
+        if trainer.rank or trainer.counters.step < recipe.optimizer.steps:
+            return {}
+        averaged = trainer.ema["vae"].eval()
+        assert isinstance(averaged, VideoVAE)
+        with torch.no_grad():
+            measure_statistics(averaged, clips, bench.recipe.data)
+        save_weights(averaged, bench.vae_folder / "vae.safetensors")
+        return log.finish(bench.vae_folder, trainer.counters)
+
+
+def encode_latents(bench: Bench) -> dict[str, Any]:
+    """Encode every clip of the release into the lake's latents."""
+    clips, vae_hash = bench.clips(), bench.vae_hash
+
+    def progress(done: int, total: int) -> None:
+        bench.context.progress(done, total, "encoding latents")
+        bench.context.raise_if_stopping()
+
+    written = write_latents(
+        bench.lake, bench.load_vae(), vae_hash, clips, bench.recipe.data, progress
+    )
+    return {"vae_hash": vae_hash, "clips": len(clips), "written": written, "metrics": {}}
+
+
+def train_dit(bench: Bench, should_stop: Callable[[], bool]) -> dict[str, Any]:
+    """Train the transformer on the release's latents; its averaged weights become a bundle."""
+    recipe = bench.recipe.dit
+    if (done := read_json(bench.dit_folder / "done.json")) is not None:
+        return done
+    check_memory(bench.recipe)
+    captions = {c.clip_id: c.caption for c in bench.clips() if c.split == "train"}
+    clips = read_latents(bench.lake, bench.vae_hash, captions)
+    tokenizer = Tokenizer.from_captions(captions.values())
+    torch.manual_seed(bench.recipe.seed)
+    dit, text = DiT(recipe.config), TextEncoder(len(tokenizer), recipe.config.text_width)
+    trainer = Trainer(
+        {"dit": dit, "text": text},
+        SampleMaker(clips, tokenizer, recipe, bench.recipe.data.fps),
+        lambda samples, _generator: dit_loss(dit, text, samples),
+        recipe.optimizer,
+        bench.dit_folder,
+        seed=bench.recipe.seed,
+        tag=fingerprint(recipe),
+    )
+    with ExitStack() as stack:
+        log = TrainingLog(bench, stack, "reel/dit", recipe.optimizer, trainer.rank)
+        trainer.fit(log, should_stop)
+        if trainer.rank or trainer.counters.step < recipe.optimizer.steps:
+            return {}
+        averaged_dit, averaged_text = trainer.ema["dit"], trainer.ema["text"]
+        assert isinstance(averaged_dit, DiT) and isinstance(averaged_text, TextEncoder)
+        lineage = {
+            "release": bench.release.name,
+            "vae_hash": bench.vae_hash,
+            "mlflow_run_id": log.run_id,
+            "training_clips": len(clips),
+        }
+        folder = bench.dit_folder / "bundle"
+        vae = bench.load_vae()
+        save_bundle(folder, bench.recipe, vae, averaged_dit, averaged_text, tokenizer, lineage)
+        return log.finish(bench.dit_folder, trainer.counters) | {"bundle": str(folder)}
+
+
+def evaluate(bench: Bench) -> dict[str, Any]:
+    """Measure the bundle on held-out clips and draw what it makes."""
+    folder = bench.dit_folder / "evaluation"
+    folder.mkdir(parents=True, exist_ok=True)
+    bundle = load_bundle(bench.dit_folder / "bundle")
+    held = [clip for clip in bench.clips() if clip.split == "val"]
+    latents = read_latents(bench.lake, bench.vae_hash, {c.clip_id: c.caption for c in held})
+    bench.context.progress(1, 4, "measuring")
+    trained = read_json(bench.dit_folder / "done.json") or {}
+    rows = [
+        measures.heldout_loss(bundle, latents),
+        measures.vae_psnr(bundle, held),
+        measures.image_to_video_psnr(bundle, held[:16]),
+        measures.Measure(
+            "loader_wait_share",
+            trained["metrics"]["loader_wait_share"],
+            bench.recipe.dit.optimizer.steps,
+            "share of training time spent waiting for data",
+        ),
+    ]
+    bench.context.progress(2, 4, "drawing samples")
+    pictures = measures.draw_samples(bundle, held, folder)
+    metrics = {row.name: row.value for row in rows}
+    with ExitStack() as stack:
+        run = bench.run_in_mlflow(stack, "reel/eval")
+        run.metrics(metrics, step=0)
+        for path in pictures.values():
+            run.artifact(path, "samples")
+        run_id = run.run_id
+    return {
+        "folder": str(folder),
+        "mlflow_run_id": run_id,
+        "train_run_id": trained.get("mlflow_run_id", run_id),
+        "metrics": metrics,
+        "table": [asdict(row) for row in rows],
+        "pictures": {name: str(path) for name, path in pictures.items()},
+        "bundle": str(bench.dit_folder / "bundle"),
+        "recipe_hash": fingerprint(bench.recipe),
+        "release": bench.release.name,
+    }
+
+
+def check_memory(recipe: ModelRecipe) -> None:
+    """Refuse a recipe whose weights, gradients, moments and average cannot fit this machine.
+
+    Raises:
+        InputError: naming what it needs and what there is.
+    """
+    with torch.device("meta"):
+        modules = (VideoVAE(recipe.vae.config), DiT(recipe.dit.config))
+    parameters = sum(p.numel() for module in modules for p in module.parameters())
+    needed, free = parameters * 4 * 5, psutil.virtual_memory().available
+    if needed > 0.8 * free:
+        raise InputError(
+            f"recipe {recipe.name!r} has {parameters / 1e6:.0f} M parameters and needs "
+            f"{needed / 2**30:.1f} GiB to train, but {free / 2**30:.1f} GiB are free; "
+            "choose a smaller recipe or a bigger machine"
+        )
+
+
+class TrainingLog:
+    """Called after every step: progress for the job, curves for MLflow, a chart at the end."""
+
+    def __init__(
+        self, bench: Bench, stack: ExitStack, experiment: str, recipe: OptimizerRecipe, rank: int
+    ) -> None:
+        self.bench, self.recipe, self.rank = bench, recipe, rank
+        self.run = bench.run_in_mlflow(stack, experiment) if rank == 0 else None
+        self.run_id = self.run.run_id if self.run else ""
+        self.curve: list[tuple[float, float]] = []
+        self._recent: list[float] = []
+        self._started = time.monotonic()
+
+    def __call__(self, counters: Counters, metrics: dict[str, float]) -> None:
+        if self.run is None:
+            return
+        self._recent.append(metrics["loss"])
+        last = counters.step == self.recipe.steps
+        if counters.step % LOG_EVERY_STEPS == 0 or last:
+            mean = sum(self._recent) / len(self._recent)
+            self._recent.clear()
+            self.curve.append((counters.step, mean))
+            self.run.metrics(metrics | {"loss": mean}, step=counters.step)
+        self.bench.context.progress(counters.step, self.recipe.steps, "training", **metrics)
+
+    def finish(self, folder: Path, counters: Counters) -> dict[str, Any]:
+        """Draw the curve, close the books, and write what the step came to."""
+        assert self.run is not None
+        chart = folder / CHART
+        line_chart({"training loss": self.curve}, chart, title=folder.name, log_y=True)
+        self.run.artifact(chart)
+        figures = {
+            "loss": self.curve[-1][1],
+            "loader_wait_share": counters.wait_s / max(counters.train_s + counters.wait_s, 1e-9),
+            "skipped_steps": float(counters.skipped_steps),
+            "train_s": counters.train_s,
+        }
+        self.run.metrics(figures, step=counters.step)
+        done = {
+            "folder": str(folder),
+            "mlflow_run_id": self.run_id,
+            "metrics": figures,
+            "pictures": {"loss": str(chart)},
+        }
+        write_json(folder / "done.json", done)
+        return json.loads(json.dumps(done)) if dist.is_initialized() else done
