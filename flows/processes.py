@@ -118,7 +118,9 @@ def port_holder(port: int) -> str:
     except psutil.AccessDenied:
         connections = []
     for connection in connections:
-        listening = connection.status == psutil.CONN_LISTEN
-        if listening and connection.laddr.port == port and connection.pid:
+        address = connection.laddr
+        if connection.status != psutil.CONN_LISTEN or not address or address.port != port:
+            continue
+        if connection.pid:
             return f"{psutil.Process(connection.pid).name()} (pid {connection.pid})"
     return "another program"

@@ -1,4 +1,4 @@
-"""What the local stack consists of: one `Service` each, with its command, ports and health check."""
+"""What the local stack consists of: each `Service` with its command, ports and health check."""
 
 import sys
 import tempfile
@@ -37,9 +37,13 @@ def services(settings: Settings) -> list[Service]:
     return [_prefect(settings), _worker(settings), _mlflow(settings), _ray(settings)]
 
 
-def deployments() -> Service:
-    """Registers our flows; started at once, since it waits for the Prefect API by itself."""
-    return Service(name="deployments", command=_module("flows.deployments"), once=True)
+def deployments(*, settle: bool) -> Service:
+    """Registers our flows; started at once, since it waits for the Prefect API by itself.
+
+    With `settle`, runs that went down with the last stack are marked as crashed first.
+    """
+    command = [*_module("flows.deployments"), *(["--settle"] if settle else [])]
+    return Service(name="deployments", command=command, once=True)
 
 
 def _prefect(settings: Settings) -> Service:
@@ -68,7 +72,12 @@ def _worker(settings: Settings) -> Service:
     return Service(
         name="worker",
         command=[*_module("prefect"), "worker", "start", *pool],
-        env={"PREFECT_WORKER_QUERY_SECONDS": "1"},
+        env={
+            "PREFECT_WORKER_QUERY_SECONDS": "1",
+            # What our own loggers say belongs on the page of the run.
+            "PREFECT_LOGGING_EXTRA_LOGGERS": "reel",
+            "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+        },
         url=f"{settings.prefect_api_url.removesuffix('/api')}/work-pools/work-pool/{WORK_POOL}",
         needs="deployments",
     )
@@ -94,7 +103,9 @@ def _mlflow(settings: Settings) -> Service:
 
 def ray_temp_dir(settings: Settings) -> Path:
     """Ray's session folder: short, because socket paths inside it must stay under 108 bytes."""
-    return Path(tempfile.gettempdir()) / f"reel-{sha256(str(settings.home).encode()).hexdigest()[:8]}"
+    return (
+        Path(tempfile.gettempdir()) / f"reel-{sha256(str(settings.home).encode()).hexdigest()[:8]}"
+    )
 
 
 def _ray(settings: Settings) -> Service:

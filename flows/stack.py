@@ -1,6 +1,6 @@
 """The local stack: start it, look at it, stop it. Touches only processes that it started.
 
-`HOME/stack.json` remembers each service's pid and creation time; `HOME/logs/NAME.log` has its output.
+`HOME/stack.json` has each service's pid and creation time, `HOME/logs/NAME.log` its output.
 """
 
 import shutil
@@ -54,7 +54,7 @@ class _Pidfile:
 
     def process(self, name: str) -> psutil.Process | None:
         entry = self.entries.get(name)
-        return entry and processes.find(entry["pid"], entry["create_time"])
+        return processes.find(entry["pid"], entry["create_time"]) if entry else None
 
     def add(self, name: str, process: psutil.Popen) -> None:
         self.entries[name] = {"pid": process.pid, "create_time": process.create_time()}
@@ -75,9 +75,10 @@ def up(settings: Settings, say: Say = print) -> None:
         say("everything is running already")
         return
     _check_ports(settings, missing)
+    registration = deployments(settle="worker" in [service.name for service in missing])
     started: dict[str, psutil.Popen] = {}
     try:
-        _start_all(settings, pidfile, [*missing, deployments()], started, say)
+        _start_all(settings, pidfile, [*missing, registration], started, say)
     except BaseException:
         processes.stop(list(started.values()))
         raise
@@ -118,7 +119,7 @@ def _start_all(
         if time.monotonic() - begun > START_TIMEOUT_S:
             slow = ", ".join(service.name for service in unhealthy)
             raise InfrastructureError(
-                f"{slow} did not answer within {START_TIMEOUT_S:.0f} s; see {settings.home / 'logs'}"
+                f"no answer from {slow} in {START_TIMEOUT_S:.0f} s; see {settings.home / 'logs'}"
             )
         time.sleep(POLL_S)
 
@@ -178,7 +179,7 @@ def status(settings: Settings) -> list[Row]:
         if process is not None:
             healthy = not service.health_url or answers(service.health_url)
             state = "running" if healthy else "not answering"
-        rows.append(Row(service.name, state, process and process.pid, service.url))
+        rows.append(Row(service.name, state, process.pid if process else None, service.url))
     serving = answers(f"{settings.serve_url}/healthz") and rows[-1].state == "running"
     rows.append(Row("serving", "running" if serving else "idle", None, settings.serve_url))
     return rows

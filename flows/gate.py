@@ -1,0 +1,123 @@
+"""The promotion gate: thresholds on a model's numbers, and no step back behind the champion."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from infra.errors import GateError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Threshold:
+    """A number that a model must reach. `minimum` also says: higher is better; `maximum`: lower."""
+
+    metric: str
+    minimum: float | None = None
+    maximum: float | None = None
+    same: tuple[str, ...] = ()
+    """Tags that must be equal for the champion's value to be comparable."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateRecipe:
+    """What a candidate must meet."""
+
+    thresholds: tuple[Threshold, ...] = field(
+        default=(
+            Threshold(metric="vae_psnr_db", minimum=24.0, same=("release",)),
+            Threshold(metric="heldout_loss", maximum=1.0, same=("release", "vae_hash")),
+            Threshold(metric="image_to_video_psnr_db", minimum=26.0, same=("release",)),
+        )
+    )
+    tolerance: float = 0.05
+    """Share of the champion's value by which a candidate may be worse."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """The part of a model version that the gate looks at."""
+
+    version: str
+    metrics: Mapping[str, float]
+    tags: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One judged number."""
+
+    metric: str
+    value: float | None
+    bound: str
+    champion: float | None
+    failure: str
+    """Empty when it passed."""
+    note: str = ""
+
+
+def judge(candidate: Measured, champion: Measured | None, recipe: GateRecipe) -> list[Check]:
+    """Every threshold's verdict; a value that is missing or not a number fails."""
+    return [_check(threshold, candidate, champion, recipe) for threshold in recipe.thresholds]
+
+
+def require(checks: Sequence[Check]) -> None:
+    """Raises GateError naming every failed number with its value and its bound."""
+    failures = [check.failure for check in checks if check.failure]
+    if failures:
+        raise GateError(f"the model stays where it is: {'; '.join(failures)}")
+
+
+def _check(
+    threshold: Threshold, candidate: Measured, champion: Measured | None, recipe: GateRecipe
+) -> Check:
+    value = candidate.metrics.get(threshold.metric)
+    old, note = _champion_value(threshold, candidate, champion)
+    failure = _below_threshold(threshold, value) or _behind_champion(threshold, value, old, recipe)
+    bound = _bound(threshold)
+    return Check(
+        metric=threshold.metric, value=value, bound=bound, champion=old, failure=failure, note=note
+    )
+
+
+def _bound(threshold: Threshold) -> str:
+    if threshold.minimum is not None:
+        return f"≥ {threshold.minimum:g}"
+    return f"≤ {threshold.maximum:g}"
+
+
+def _below_threshold(threshold: Threshold, value: float | None) -> str:
+    if value is None:
+        return f"{threshold.metric} was not measured, and has to be {_bound(threshold)}"
+    # Written so that NaN fails.
+    reached = (threshold.minimum is None or value >= threshold.minimum) and (
+        threshold.maximum is None or value <= threshold.maximum
+    )
+    return (
+        "" if reached else f"{threshold.metric} is {value:.4g}, and has to be {_bound(threshold)}"
+    )
+
+
+def _behind_champion(
+    threshold: Threshold, value: float | None, old: float | None, recipe: GateRecipe
+) -> str:
+    if value is None or old is None:
+        return ""
+    slack = recipe.tolerance * abs(old)
+    if threshold.minimum is not None:
+        worse, limit = value < old - slack, f"≥ {old - slack:.4g}"
+    else:
+        worse, limit = value > old + slack, f"≤ {old + slack:.4g}"
+    if not worse:
+        return ""
+    return f"{threshold.metric} is {value:.4g}, and has to be {limit} to keep up with the champion"
+
+
+def _champion_value(
+    threshold: Threshold, candidate: Measured, champion: Measured | None
+) -> tuple[float | None, str]:
+    if champion is None:
+        return None, "no champion yet"
+    differing = [tag for tag in threshold.same if candidate.tags.get(tag) != champion.tags.get(tag)]
+    if differing:
+        return None, f"champion measured with another {' and '.join(differing)}"
+    old = champion.metrics.get(threshold.metric)
+    return old, "" if old is not None else "champion was not measured"

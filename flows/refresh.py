@@ -1,0 +1,112 @@
+"""`refresh-data`: footage → shots → clips → captions → a release."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+from prefect.events import emit_event
+from prefect.states import Completed
+from prefect.variables import Variable
+from pydantic import Field
+
+from captioning.recipe import CaptionRecipe
+from flows import refresh_report
+from flows.steps import log, run_step, stop_jobs, stopping_jobs
+from infra.catalog import Catalog
+from infra.errors import InputError
+from infra.recipes import fingerprint, to_dict
+from infra.settings import Settings
+from ingest.recipe import IngestRecipe
+
+if TYPE_CHECKING:
+    from infra.releases import ReleaseInfo
+
+LAST_URI = "reel_footage"
+
+
+@flow(
+    name="refresh-data",
+    flow_run_name="refresh {uri}",
+    description="Footage → shots → clips → captions → a release. Safe to run again at any time.",
+    on_cancellation=[stop_jobs],
+    persist_result=True,
+    result_serializer="json",
+)
+def refresh_data(
+    uri: Annotated[
+        str,
+        Field(
+            title="Footage",
+            description="Absolute path of a folder of films. Empty: the same as last time.",
+        ),
+    ] = "",
+    release_name: Annotated[
+        str, Field(title="Release name", description="Empty: today's date and a number.")
+    ] = "",
+) -> State[dict[str, Any]]:
+    """Bring the lake up to date with the footage at `uri`, and name the result.
+
+    Returns:
+        {"release", "created", "funnel", "counts"}
+    """
+    uri = footage_uri(uri)
+    recipes = {"ingest": IngestRecipe(), "caption": CaptionRecipe()}
+    with stopping_jobs():
+        ingested = run_step(
+            "ingest",
+            "ingest.job",
+            {"uri": uri, "recipe": to_dict(recipes["ingest"]), "parallel": "ray"},
+        )
+        captioned = run_step("caption", "captioning.job", {"recipe": to_dict(recipes["caption"])})
+    # Lance brings pandas along: seconds that no other command should pay.
+    from infra.lake import Lake
+    from infra.releases import create_release, get_release
+
+    settings = Settings()
+    catalog, lake = Catalog(settings.catalog_url), Lake(settings.lake_uri)
+    marks = {step: fingerprint(recipe) for step, recipe in recipes.items()}
+    release, created = create_release(lake, catalog, fingerprints=marks, name=release_name)
+    old = get_release(catalog, release.previous) if release.previous else None
+    refresh_report.publish(lake, ingested, captioned, release, old, created=created)
+    Variable.set(LAST_URI, uri, overwrite=True)
+    message = refresh_report.summary(ingested, release, created=created)
+    log.info("%s", message)
+    if created:
+        announce(release)
+    return Completed(
+        message=message,
+        data={
+            "release": release.name,
+            "created": created,
+            "funnel": ingested["funnel"],
+            "captions": captioned["by_source"],
+            "counts": dict(release.counts),
+        },
+    )
+
+
+def footage_uri(uri: str) -> str:
+    """`uri`, or the one of the last refresh when it is empty.
+
+    Raises:
+        InputError: nothing was refreshed before, or a relative path: a run has a folder of its own.
+    """
+    uri = uri or str(Variable.get(LAST_URI, default=""))
+    if not uri:
+        raise InputError("no footage was named, and there is none from last time; give a folder")
+    if "://" not in uri and not Path(uri).is_absolute():
+        raise InputError(f"{uri!r} is a relative path; give the absolute one")
+    return uri
+
+
+def announce(release: "ReleaseInfo") -> None:
+    """Emit `reel.release.created`, for automations that train on new releases."""
+    emit_event(
+        "reel.release.created",
+        resource={
+            "prefect.resource.id": f"reel.release.{release.name}",
+            "prefect.resource.name": release.name,
+        },
+        payload={"release": release.name, "counts": dict(release.counts)},
+    )

@@ -1,0 +1,109 @@
+"""`train-model`: VAE → latents → diffusion transformer → evaluation → a candidate."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+from prefect.events import emit_event
+from prefect.states import Completed
+from pydantic import Field
+
+from flows import artifacts
+from flows.steps import log, run_step, stop_jobs, stopping_jobs
+from infra.catalog import Catalog
+from infra.recipes import fingerprint, to_dict
+from infra.settings import Settings
+from infra.tracking import Tracking
+
+JOB = "modeling.job"
+
+
+class RecipeName(StrEnum):
+    """The recipes one can choose in the form; modeling/recipes.py has what they contain."""
+
+    TINY = "tiny"
+
+
+@flow(
+    name="train-model",
+    flow_run_name="train {recipe} on {release}",
+    description="VAE → latents → diffusion transformer → evaluation → registered as candidate.",
+    on_cancellation=[stop_jobs],
+    persist_result=True,
+    result_serializer="json",
+)
+def train_model(
+    release: Annotated[
+        str, Field(title="Release", description="A release's name, or latest.")
+    ] = "latest",
+    recipe: Annotated[
+        RecipeName, Field(title="Recipe", description="How large the model is and how it learns.")
+    ] = RecipeName.TINY,
+    seed: Annotated[
+        int, Field(title="Seed", description="The same seed, the same model.", ge=0)
+    ] = 0,
+) -> State[dict[str, Any]]:
+    """Train a whole model on a release and register it.
+
+    Returns:
+        {"version", "release", "recipe", "metrics", "mlflow_run_id"}
+    Raises:
+        NotFoundError: no such release or recipe.
+    """
+    # They bring Lance and torch along, which cost seconds to import.
+    from infra.releases import get_release
+    from modeling.recipes import by_name
+
+    settings = Settings()
+    chosen = by_name(recipe.value, seed=seed)
+    name = get_release(Catalog(settings.catalog_url), release).name
+    common = {"recipe": to_dict(chosen), "release": name}
+    with stopping_jobs():
+        vae = run_step("vae", JOB, {"step": "vae", **common})
+        encoded = run_step("latents", JOB, {"step": "latents", **common, "vae": vae["folder"]})
+        made = {"vae": vae["folder"], "latents": encoded["folder"]}
+        dit = run_step("dit", JOB, {"step": "dit", **common, **made})
+        made["dit"] = dit["folder"]
+        evaluated = run_step("evaluate", JOB, {"step": "evaluate", **common, **made})
+    publish(vae, dit, evaluated)
+    tags = {
+        "release": name,
+        "recipe": recipe.value,
+        "recipe_hash": fingerprint(chosen),
+        **evaluated.get("tags", {}),
+    }
+    tracking = Tracking(settings.mlflow_url)
+    version = tracking.register_bundle(Path(evaluated["bundle"]), evaluated["mlflow_run_id"], tags)
+    tracking.set_alias("candidate", version)
+    message = f"version {version} is the candidate: recipe {recipe.value} on release {name}"
+    log.info("%s", message)
+    emit_event(
+        "reel.model.trained",
+        resource={"prefect.resource.id": f"reel.model.{version}"},
+        payload={"version": version, "release": name},
+    )
+    return Completed(
+        message=message,
+        data={
+            "version": version,
+            "release": name,
+            "recipe": recipe.value,
+            "metrics": evaluated["metrics"],
+            "mlflow_run_id": evaluated["mlflow_run_id"],
+        },
+    )
+
+
+def publish(vae: dict[str, Any], dit: dict[str, Any], evaluated: dict[str, Any]) -> None:
+    """The pages of a training run: curves, samples, the evaluation table."""
+    for key, result in (("vae", vae), ("dit", dit), ("samples", evaluated)):
+        pictures = [
+            f"## {name}\n\n{artifacts.picture_file(Path(path), name)}"
+            for name, path in result["pictures"].items()
+        ]
+        if pictures:
+            artifacts.publish(f"{key}-pictures", "\n\n".join(pictures), key)
+    table = artifacts.table(["number", "value", "note"], evaluated["table"])
+    artifacts.publish("evaluation", f"# Evaluation\n\n{table}", "what was measured")
