@@ -114,9 +114,7 @@ class RayJobs:
     def _send(self, client: "JobSubmissionClient", attempt: JobAttempt, job: Job) -> None:
         spec = self._attempts.write_spec(attempt)
         # exec: the signal that stops the job must reach Python, not a shell.
-        command = (
-            f"exec {shlex.quote(sys.executable)} -m {job.module} --spec {shlex.quote(str(spec))}"
-        )
+        command = ["exec", sys.executable, "-m", job.module, "--spec", str(spec)]
         try:
             client.submit_job(
                 entrypoint=shlex.join(command),
