@@ -20,14 +20,22 @@ from serving.wire import install, not_found
 
 
 def create_app(
-    settings: Settings, catalog: Catalog, model: ModelInfo, engine: EngineLink
+    settings: Settings,
+    catalog: Catalog,
+    model: ModelInfo,
+    engine: EngineLink,
+    *,
+    behind_proxy: bool = False,
 ) -> FastAPI:
-    """The app of one served model version; its routes hold no state beside SQL and disk."""
+    """The app of one served model version; its routes hold no state beside SQL and disk.
+
+    `behind_proxy`: the server in front sets request ids on replies, as Ray Serve does.
+    """
     store = JobStore(catalog, settings.media_dir, settings.media_ttl_s)
     service = Service(store=store, model=model, engine=engine)
     # FastAPI's own pages load their scripts from another host.
     app = FastAPI(title="Reelwright", docs_url=None, redoc_url=None)
-    install(app)
+    install(app, behind_proxy=behind_proxy)
     app.include_router(video_routes(service))
     app.include_router(image_routes(service))
     app.include_router(_other_routes(service))

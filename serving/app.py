@@ -58,7 +58,8 @@ class Gateway:
     def __serve_build_asgi_app__(self) -> FastAPI:
         catalog = Catalog(self._settings.catalog_url)
         catalog.migrate()
-        return create_app(self._settings, catalog, self._model, RemoteEngine(self._engine))
+        engine = RemoteEngine(self._engine)
+        return create_app(self._settings, catalog, self._model, engine, behind_proxy=True)
 
 
 class EngineReplica:

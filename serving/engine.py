@@ -124,7 +124,7 @@ class Engine:
                     next_sweep = time.monotonic() + SWEEP_S
                 # Cleared before looking, so a notice that comes while we look is not lost.
                 self._wake.clear()
-                claim = self._store.claim(self.owner)
+                claim = self._store.claim(self.owner, self._version)
                 if claim is None:
                     self._wake.wait(POLL_S)
                 else:

@@ -1,6 +1,5 @@
 """/v1/images/generations: a durable job like any other, whose request waits for its end."""
 
-import asyncio
 import base64
 import random
 from typing import Any
@@ -10,15 +9,12 @@ from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
 from infra.catalog_models import GenerationJob
-from infra.errors import NotFoundError
 from serving.fields import ImageFields, validate
 from serving.forms import read_body
 from serving.jobs import JobStore, new_job_id
-from serving.service import MODEL, Service, sampling_params
+from serving.service import HOLD_S, MODEL, UNFINISHED, Service, sampling_params
 from serving.uploads import staging
 from serving.wire import ApiError
-
-POLL_S = 0.03
 
 
 def image_routes(service: Service) -> APIRouter:
@@ -39,7 +35,7 @@ def image_routes(service: Service) -> APIRouter:
         with staging(store.media_dir) as folder:
             content = fields.model_dump()
             job = await run_in_threadpool(service.submit, request, job, folder, content)
-        job = await _ended(store, job, request)
+        job = await _ended(service, job, request)
         return JSONResponse(await run_in_threadpool(_response, store, job))
 
     return router
@@ -68,16 +64,12 @@ def _job(service: Service, fields: ImageFields) -> GenerationJob:
     )
 
 
-async def _ended(store: JobStore, job: GenerationJob, request: Request) -> GenerationJob:
+async def _ended(service: Service, job: GenerationJob, request: Request) -> GenerationJob:
     """The job once it has ended. The job outlives its request: a client's retry finds it again."""
-    while job.status in ("queued", "in_progress"):
-        await asyncio.sleep(POLL_S)
+    while job.status in UNFINISHED:
+        job = await service.ended(job, HOLD_S)
         if await request.is_disconnected():
             raise ApiError("The client left.", status=499, code="client_left")
-        try:
-            job = await run_in_threadpool(store.get, job.id)
-        except NotFoundError as error:
-            raise ApiError("The job was deleted while it ran.", code="deleted") from error
     if job.status == "failed":
         lost = job.error_code == "worker_lost"
         raise ApiError(

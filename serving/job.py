@@ -5,8 +5,6 @@ healthy, the one served before is put back and the job fails. `HOME/serve.json` 
 """
 
 import json
-import os
-import shutil
 import sys
 import time
 import urllib.error
@@ -15,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from infra.tracking import Tracking
 from ray import serve
 
 from infra.errors import InfrastructureError, InputError, JobError
 from infra.job_files import JobContext, read_json, run_job, write_json
 from infra.settings import Settings
+from infra.tracking import Tracking
 from modeling.bundle import load_bundle
 from modeling.generate import Generator
 from serving.app import APP, application, start_http
@@ -48,23 +46,14 @@ def main(context: JobContext) -> dict[str, Any]:
 
 
 def fetch(settings: Settings, version: str) -> Path:
-    """The folder of a version's bundle, downloaded once; it appears whole or not at all.
+    """The folder of a version's bundle, downloaded once.
 
     Raises:
         NotFoundError: no such version in the registry.
     """
-    folder = settings.home / "models" / version
     if not version.isdecimal():
         raise InputError(f"{version!r} is not a model version; give its number, such as 3")
-    if folder.exists():
-        return folder
-    temporary = folder.with_name(f".{version}.{os.getpid()}")
-    try:
-        temporary.mkdir(parents=True)
-        Tracking(settings.mlflow_url).download(version, temporary).replace(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return folder
+    return Tracking(settings.mlflow_url).download(version, settings.home / "models" / version)
 
 
 def describe(bundle: Path, version: str) -> ModelInfo:

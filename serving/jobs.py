@@ -198,8 +198,11 @@ class JobStore:
 
     # The worker's side
 
-    def claim(self, owner: str) -> Claim | None:
-        """Take the oldest queued job, or None when there is none."""
+    def claim(self, owner: str, model_version: str = "") -> Claim | None:
+        """Take the oldest queued job, or None when there is none.
+
+        The job records the `model_version` that works on it: a deployment may have come between.
+        """
         queued = (
             select(GenerationJob)
             .where(GenerationJob.status == "queued")
@@ -217,6 +220,7 @@ class JobStore:
             job.attempt += 1
             job.lease_owner, job.lease_until = owner, utc_now() + self._lease
             job.started_at = utc_now()
+            job.model_version = model_version or job.model_version
         return Claim(job=job, owner=owner, attempt=job.attempt)
 
     def renew(self, claim: Claim, *, progress: int | None = None, stage: str | None = None) -> bool:

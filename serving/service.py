@@ -1,8 +1,10 @@
 """What the endpoints share: the model being served, the store, and how a job is shown."""
 
+import asyncio
 import hashlib
 import json
 import shutil
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from fastapi import Request
+from starlette.concurrency import run_in_threadpool
 
 from infra.catalog_models import GenerationJob
 from serving.fields import Sampling
@@ -17,9 +20,12 @@ from serving.jobs import JobStore
 from serving.wire import ApiError
 
 MODEL = "reel-generator"
+UNFINISHED = ("queued", "in_progress")
 # Programs written for the hosted APIs name these; here they mean the model that is served.
 COMPATIBLE_NAMES = ("sora-2", "sora-2-pro", "gpt-image-1", "gpt-image-2")
-MIN_POLL_MS, MAX_POLL_MS, POLLS_PER_JOB = 100, 2000, 20
+MIN_POLL_MS, MAX_POLL_MS, POLLS_PER_JOB = 20, 2000, 20
+UNKNOWN_POLL_MS = 100
+HOLD_S, LOOK_S = 1.0, 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,11 +104,24 @@ class Service:
 
     def poll_headers(self, job: GenerationJob) -> dict[str, str]:
         """Tells the client's poll() how often to ask; it takes the first answer for good."""
-        if job.status not in ("queued", "in_progress"):
+        if job.status not in UNFINISHED:
             return {}
-        interval_ms = 1000 * (self.store.eta_s(job) or 0) / POLLS_PER_JOB
+        eta_s = self.store.eta_s(job)
+        interval_ms = UNKNOWN_POLL_MS if eta_s is None else 1000 * eta_s / POLLS_PER_JOB
         interval_ms = min(max(interval_ms, MIN_POLL_MS), MAX_POLL_MS)
         return {"openai-poll-after-ms": str(round(interval_ms))}
+
+    async def ended(self, job: GenerationJob, within_s: float) -> GenerationJob:
+        """`job` as it is when it ends, or after `within_s`.
+
+        Raises:
+            NotFoundError: it was deleted meanwhile.
+        """
+        deadline = time.monotonic() + within_s
+        while job.status in UNFINISHED and time.monotonic() < deadline:
+            await asyncio.sleep(LOOK_S)
+            job = await run_in_threadpool(self.store.get, job.id)
+        return job
 
     def video(self, job: GenerationJob) -> dict[str, Any]:
         """OpenAI's video object; fields that begin with `x_` are ours."""
@@ -132,7 +151,7 @@ class Service:
         }
 
     def _progress(self, job: GenerationJob) -> dict[str, Any] | None:
-        if job.status not in ("queued", "in_progress"):
+        if job.status not in UNFINISHED:
             return None
         queued = job.status == "queued"
         eta_s = self.store.eta_s(job)

@@ -58,8 +58,11 @@ def server_error() -> ApiError:
     )
 
 
-def install(app: FastAPI) -> None:
-    """Give `app` the error shape, the body cap and the request ids (the outermost layer)."""
+def install(app: FastAPI, *, behind_proxy: bool = False) -> None:
+    """Give `app` the error shape, the body cap and the request ids (the outermost layer).
+
+    `behind_proxy`: a proxy in front puts the request id on replies itself; Ray Serve's does.
+    """
 
     async def api_error(_request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, ApiError)
@@ -87,7 +90,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, http_error)
     app.add_middleware(BodyCap)
     app.add_middleware(SameOrigin)
-    app.add_middleware(RequestId)
+    app.add_middleware(RequestId, on_replies=not behind_proxy)
 
 
 def _http_error(request: Request, error: HTTPException) -> ApiError:
@@ -104,23 +107,24 @@ def _http_error(request: Request, error: HTTPException) -> ApiError:
 class RequestId:
     """Sets `x-request-id` on every reply and turns an uncaught error into a 500 in the shape."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, on_replies: bool = True) -> None:
         self.app = app
+        self.on_replies = on_replies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        request_id = f"req_{uuid.uuid4().hex}"
+        given = dict(scope["headers"]).get(b"x-request-id")
+        request_id = given.decode("latin-1") if given else f"req_{uuid.uuid4().hex}"
         started = False
 
         async def send_with_id(message: Message) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                message["headers"] = [
-                    *message["headers"],
-                    (b"x-request-id", request_id.encode()),
-                ]
+                if self.on_replies:
+                    header = (b"x-request-id", request_id.encode("latin-1"))
+                    message["headers"] = [*message["headers"], header]
             await send(message)
 
         try:

@@ -2,11 +2,13 @@
 
 import threading
 import time
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from modeling.generate import GenerationCancelled, Request
+from serving.engine import Engine
 
 FPS = 8.0
 STEPS = 5
@@ -59,3 +61,16 @@ class FakeGenerator:
             part = slice(0, count) if request.direction == "forward" else slice(-count, None)
             frames[part] = request.given[:count].mean(axis=(1, 2), keepdims=True)
         return frames
+
+
+class LocalEngine:
+    """The API's link to an engine of the same process."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def notify(self) -> None:
+        self._engine.notify()
+
+    async def health(self) -> dict[str, Any]:
+        return self._engine.health()

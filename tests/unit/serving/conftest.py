@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from serving_fakes import FPS, FakeGenerator
+from serving_fakes import FPS, FakeGenerator, LocalEngine
 
 from infra.catalog import Catalog
 from infra.settings import Settings
@@ -18,21 +18,6 @@ from serving.api import create_app
 from serving.engine import Engine
 from serving.jobs import JobStore
 from serving.service import ModelInfo
-
-
-class LocalEngine:
-    """The API's link to an engine of the same process."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self.notified = 0
-
-    def notify(self) -> None:
-        self.notified += 1
-        self._engine.notify()
-
-    async def health(self) -> dict[str, Any]:
-        return self._engine.health()
 
 
 @dataclass

@@ -1,0 +1,30 @@
+"""A server of the fake model, as its own process: `python serving_server.py HOME PORT STEP_S`."""
+
+import sys
+from pathlib import Path
+
+import uvicorn
+from serving_fakes import FPS, FakeGenerator, LocalEngine
+
+from infra.catalog import Catalog
+from infra.settings import Settings
+from serving.api import create_app
+from serving.engine import Engine
+from serving.jobs import JobStore
+from serving.service import ModelInfo
+
+
+def main(home: str, port: str, step_s: str) -> None:
+    settings = Settings(home=Path(home))
+    catalog = Catalog(settings.catalog_url)
+    catalog.migrate()
+    store = JobStore(catalog, settings.media_dir, settings.media_ttl_s)
+    engine = Engine(store, FakeGenerator(float(step_s)), "3")
+    engine.start()
+    model = ModelInfo(version="3", size=(96, 64), fps=FPS)
+    app = create_app(settings, catalog, model, LocalEngine(engine))
+    uvicorn.run(app, host="127.0.0.1", port=int(port), log_level="warning")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,79 @@
+"""Deploying: a version that does not become healthy leaves the one before it in place."""
+
+import warnings
+from pathlib import Path
+
+import pytest
+
+from infra.errors import InfrastructureError, InputError, JobError
+from infra.job_files import read_json
+from infra.settings import Settings
+from serving.service import ModelInfo
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # Ray Serve's own, when it is imported
+    from serving import job
+
+
+class Cluster:
+    """Stands for Ray Serve: versions in `broken` do not start."""
+
+    def __init__(self, broken: set[str]) -> None:
+        self.broken, self.served, self.starts = broken, None, []
+
+    def run(self, _settings, info, _bundle) -> None:
+        self.starts.append(info.version)
+        self.served = None
+        if info.version in self.broken:
+            raise InfrastructureError("the replica died")
+        self.served = info.version
+
+    def delete(self, _name) -> None:
+        self.served = None
+
+
+@pytest.fixture
+def cluster(monkeypatch) -> Cluster:
+    cluster = Cluster({"bad"})
+    monkeypatch.setattr(job, "_run", cluster.run)
+    monkeypatch.setattr(job.serve, "delete", cluster.delete)
+    monkeypatch.setattr(job, "describe", lambda _bundle, version: info(version))
+    monkeypatch.setattr(job, "is_healthy", lambda _settings, version: cluster.served == version)
+    return cluster
+
+
+def info(version: str) -> ModelInfo:
+    return ModelInfo(version=version, size=(64, 48), fps=8.0)
+
+
+def test_a_healthy_version_is_remembered(cluster, tmp_path):
+    settings = Settings(home=tmp_path)
+    job.deploy(settings, info("1"), Path("/models/1"))
+    assert read_json(tmp_path / "serve.json") == {"version": "1", "bundle": "/models/1"}
+
+
+def test_the_version_before_comes_back(cluster, tmp_path):
+    settings = Settings(home=tmp_path)
+    job.deploy(settings, info("1"), Path("/models/1"))
+    with pytest.raises(JobError, match="the replica died; version 1 is served again"):
+        job.deploy(settings, info("bad"), Path("/models/bad"))
+    assert cluster.served == "1" and read_json(tmp_path / "serve.json")["version"] == "1"
+
+
+def test_without_a_version_before_nothing_is_left_half_started(cluster, tmp_path):
+    with pytest.raises(JobError, match="nothing is served"):
+        job.deploy(Settings(home=tmp_path), info("bad"), Path("/models/bad"))
+    assert cluster.served is None and not (tmp_path / "serve.json").exists()
+
+
+def test_deploying_the_served_version_restarts_nothing(cluster, tmp_path):
+    settings = Settings(home=tmp_path)
+    for _ in range(2):
+        job.deploy(settings, info("1"), Path("/models/1"))
+    assert cluster.starts == ["1"]
+
+
+@pytest.mark.parametrize("version", ["champion", "../3", ""])
+def test_a_version_is_a_number(version, tmp_path):
+    with pytest.raises(InputError, match="not a model version"):
+        job.fetch(Settings(home=tmp_path), version)
