@@ -105,7 +105,7 @@ class RayJobs:
         """Submit the attempt unless an earlier caller has done so."""
         if attempt.status != "pending":
             return
-        if _details(client, attempt.submission_id) is None:
+        if _patient_details(client, attempt.submission_id) is None:
             self._send(client, attempt, job)
         if not self._attempts.set_status(attempt, "running", only_from=OPEN):
             _stop(client, attempt.submission_id)
@@ -115,16 +115,23 @@ class RayJobs:
         spec = self._attempts.write_spec(attempt)
         # exec: the signal that stops the job must reach Python, not a shell.
         command = ["exec", sys.executable, "-m", job.module, "--spec", str(spec)]
-        try:
-            client.submit_job(
-                entrypoint=shlex.join(command),
-                submission_id=attempt.submission_id,
-                runtime_env={"env_vars": self._env(job)},
-                metadata={"step": job.step, "flow_run_id": job.flow_run_id},
-            )
-        except RuntimeError as error:
-            if "already exists" not in str(error):
-                raise InfrastructureError(f"Ray did not take {job.step}: {error}") from error
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                client.submit_job(
+                    entrypoint=shlex.join(command),
+                    submission_id=attempt.submission_id,
+                    runtime_env={"env_vars": self._env(job)},
+                    metadata={"step": job.step, "flow_run_id": job.flow_run_id},
+                )
+                return
+            except (OSError, RuntimeError) as error:
+                if "already exists" in str(error):
+                    return  # another caller was faster, or our last try did arrive
+                # A head that has just started answers before it has a node to run jobs on.
+                if "status code 4" in str(error) or time.monotonic() > deadline:
+                    raise InfrastructureError(f"Ray did not take {job.step}: {error}") from error
+            time.sleep(POLL_S)
 
     def _env(self, job: Job) -> dict[str, str]:
         return {
@@ -272,13 +279,13 @@ def _logs(client: "JobSubmissionClient", submission_id: str) -> bytes:
 
 def _stop(client: "JobSubmissionClient", submission_id: str) -> None:
     """Ask a job to stop and wait until it has; a job that Ray does not know is stopped."""
-    details = _details(client, submission_id)
+    details = _patient_details(client, submission_id)
     if details is None or details.status.is_terminal():
         return
     client.stop_job(submission_id)
     deadline = time.monotonic() + STOP_WAIT_S + 15
     while time.monotonic() < deadline:
-        details = _details(client, submission_id)
+        details = _patient_details(client, submission_id)
         if details is None or details.status.is_terminal():
             return
         time.sleep(POLL_S / 2)

@@ -39,9 +39,10 @@ def read_clip(
 ) -> Frames:
     """The frames shown at `offset_s + times_s`, seconds from the first frame in `data`.
 
-    A frame is shown from half a frame before its timestamp until the next one; after the last
-    frame, the last one stays. `size` (height, width): frames are scaled to cover it and cropped
-    about the centre; None keeps the stored size.
+    A frame is shown from its timestamp until the next one's, and counts as shown up to half a
+    frame early, so that rounded times find the frame they mean; the last one stays. `size`
+    (height, width): frames are scaled to cover it and cropped about the centre; None keeps the
+    stored size.
 
     Returns:
         (len(times_s), H, W, 3) uint8.
@@ -54,16 +55,17 @@ def read_clip(
         rate = stream.average_rate or stream.guessed_rate
         slack_s = 0.5 / float(rate) if rate else 0.0
         frames = _timed_frames(container, stream)
-        shown = next(frames)[1]
+        shown = next(frames)
         coming = next(frames, None)
         picture = None
         for index in order:
-            wanted_s = offset_s + times_s[index] + slack_s
-            while coming is not None and coming[0] <= wanted_s:
-                shown, picture = coming[1], None
+            wanted_s = offset_s + times_s[index]
+            # Frames of a variable rate may lie closer together than the average says.
+            while coming and wanted_s >= coming[0] - min(slack_s, (coming[0] - shown[0]) / 2):
+                shown, picture = coming, None
                 coming = next(frames, None)
             if picture is None:
-                picture = _to_rgb(shown, stream, size)
+                picture = _to_rgb(shown[1], stream, size)
             chosen[index] = picture
     return np.stack([frame for frame in chosen if frame is not None])
 
@@ -131,6 +133,8 @@ def _encode(frames: Iterator[Frames], fps: float, out: Any) -> None:
     first = next(frames, None)
     if first is None:
         raise InputError("a video needs at least 1 frame; got none")
+    if fps <= 0:
+        raise InputError(f"a video needs more than 0 frames a second; got {fps}")
     stream = out.add_stream(
         "libx264", rate=Fraction(fps).limit_denominator(1001), options={"crf": CRF}
     )

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from flows import processes
@@ -40,11 +41,20 @@ def start_service(settings: Settings) -> Iterator[Callable[[str], None]]:
     stack_id = f"tests-{os.getpid()}"
     started = []
 
+    started: list[psutil.Popen] = []
+
     def start(name: str) -> None:
         service = next(entry for entry in services(settings) if entry.name == name)
         log = settings.home / "logs" / f"{name}.log"
-        environment = {**settings.process_env(), **service.env, "PYTHONPATH": str(ROOT)}
+        environment = {
+            **settings.process_env(),
+            **service.env,
+            "PYTHONPATH": str(ROOT),
+            # Ray gives up when its first node takes longer; 30 s is short on a busy machine.
+            "RAY_raylet_start_wait_time_s": str(int(STARTUP_S)),
+        }
         process = processes.start(service.command, environment, log, stack_id)
+        started.append(process)
         started.append(process)
         deadline = time.monotonic() + STARTUP_S
         while service.health_url and not answers(service.health_url):
@@ -53,6 +63,7 @@ def start_service(settings: Settings) -> Iterator[Callable[[str], None]]:
             time.sleep(0.2)
 
     yield start
+    processes.stop(started)
     processes.stop(processes.marked(stack_id))
     for process in started:
         process.poll()  # so that Python knows, too, that it has ended
