@@ -189,6 +189,7 @@ def demo(
     ] = None,
 ) -> None:
     """From a folder of films to a served, promoted model."""
+    _settings()  # what is wrong with them is said before anything starts
     from flows.demo import driver
 
     raise typer.Exit(driver.run(footage))

@@ -68,7 +68,7 @@ def stop(processes: Sequence[psutil.Process], grace_s: float = GRACE_S) -> None:
     """End `processes` and their descendants: ask first, then kill what is left after `grace_s`."""
     tree = {}
     for process in processes:
-        for member in _family(process):
+        for member in family(process):
             tree[member.pid] = member
     for process in processes:
         _signal(process, kill=False)
@@ -78,7 +78,8 @@ def stop(processes: Sequence[psutil.Process], grace_s: float = GRACE_S) -> None:
     psutil.wait_procs(alive, timeout=grace_s)
 
 
-def _family(process: psutil.Process) -> list[psutil.Process]:
+def family(process: psutil.Process) -> list[psutil.Process]:
+    """The process and all that descend from it; nothing when it has ended."""
     try:
         return [process, *process.children(recursive=True)]
     except psutil.NoSuchProcess:

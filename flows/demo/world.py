@@ -155,9 +155,13 @@ def _write_films(plans: list[Film], footage: Path, workers: int) -> Iterator[Non
     context = multiprocessing.get_context("spawn")
     longest_first = sorted(plans, key=lambda film: -film.num_frames * film.width * film.height)
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        for written in as_completed([pool.submit(write_film, f, footage) for f in longest_first]):
-            written.result()
-            yield
+        films = [pool.submit(write_film, film, footage) for film in longest_first]
+        try:
+            for written in as_completed(films):
+                written.result()
+                yield
+        finally:  # whoever gives up waits for the films under way, not for all of them
+            pool.shutdown(cancel_futures=True)
 
 
 def _write_broken(film: Film, footage: Path, seed: int) -> None:

@@ -1,0 +1,158 @@
+"""What the model came to, judged by the oracle. Torch is imported by `modeling`, when it runs."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from flows.demo.data_figures import rate_note
+from flows.demo.figures import Figure
+from flows.demo.oracle import UNKNOWN, read_attributes
+from flows.demo.plan import seen_attributes
+from flows.demo.scene import Attributes
+from flows.demo.truth import Rate, attribute_accuracy
+
+if TYPE_CHECKING:
+    from modeling.bundle import Bundle
+    from modeling.data import Clip
+    from modeling.generate import Generator, Request
+
+Frames = npt.NDArray[np.uint8]
+T = TypeVar("T")
+
+RECONSTRUCTED = 240
+SEEN_PROMPTS = 144
+SEEDS_OF_UNSEEN = 4
+EXTENDED, NEW_FRAMES = 40, 8
+MIN_PART = 5  # frames on each side of a seam, or the oracle has no direction to read
+SHAPES = ((256, 192), (208, 208), (192, 256))  # (width, height) asked for, in turn
+SAME = ("shape", "color", "direction")  # what must hold across a seam
+
+
+def vae_oracle(
+    bundle: "Bundle", clips: Sequence["Clip"], shows: Mapping[str, Attributes]
+) -> Figure:
+    """Clips whose first window still shows every true attribute after the VAE."""
+    import torch
+
+    from modeling.data import to_float, to_pixels
+
+    chosen = spread([clip for clip in clips if clip.clip_id in shows], RECONSTRUCTED)
+    pairs, untouched = [], []
+    with torch.no_grad():
+        for clip in chosen:
+            window = clip.frames_THWC[: bundle.recipe.data.num_frames]
+            again = bundle.vae.decode(bundle.vae.encode(to_float(window)[None]))[0]
+            truth = shows[clip.clip_id]
+            pairs.append((read_attributes(to_pixels(again)), truth))
+            untouched.append((read_attributes(window), truth))
+    rates, before = attribute_accuracy(pairs), attribute_accuracy(untouched)
+    note = f"{rate_note(rates)}; the same windows before the VAE: {before['all'].value:.3f}"
+    return Figure(value=rates["all"].value, n=rates["all"].n, note=note)
+
+
+def prompt_accuracy(generator: "Generator", unseen: Sequence[Attributes]) -> dict[str, Figure]:
+    """Prompts of combinations that the films show and of those they never show, and the floor."""
+    prompts = {
+        "seen": spread(seen_attributes(), SEEN_PROMPTS),
+        "unseen": [attributes for attributes in unseen for _ in range(SEEDS_OF_UNSEEN)],
+    }
+    wanted = [*prompts["seen"], *prompts["unseen"]]
+    requests = [_request(generator, attributes, seed) for seed, attributes in enumerate(wanted)]
+    read = [read_attributes(video) for video in generator.generate_windows(requests)]
+    parts = {"seen": slice(0, len(prompts["seen"])), "unseen": slice(len(prompts["seen"]), None)}
+    figures = {}
+    for name, part in parts.items():
+        rates = attribute_accuracy(zip(read[part], wanted[part], strict=True))
+        figures[f"prompt_accuracy_{name}"] = _all_right(rates)
+    half = len(wanted) // 2
+    others = [*wanted[half:], *wanted[:half]]
+    floor = attribute_accuracy(zip(read, others, strict=True))
+    return {**figures, "prompt_accuracy_shuffled": _all_right(floor)}
+
+
+def extend_continuity(generator: "Generator", clips: Sequence["Clip"]) -> Figure:
+    """Real clips that the model continues, half of them forward, half backward: the same object
+    in the given and the new part."""
+    from modeling.generate import Request
+
+    count = generator.data.num_frames
+    requests = []
+    for seed, clip in enumerate(spread(clips, EXTENDED)):
+        given = clip.frames_THWC[:count]
+        requests.append(
+            Request(
+                prompt=clip.caption,
+                num_frames=count + NEW_FRAMES,
+                height=given.shape[1],
+                width=given.shape[2],
+                seed=seed,
+                given=given,
+                direction="forward" if seed % 2 == 0 else "backward",
+            )
+        )
+    kept: dict[str, list[bool]] = {"forward": [], "backward": []}
+    for request, video in zip(requests, extended(generator, requests), strict=True):
+        forward = request.direction == "forward"
+        seam = count if forward else len(video) - count
+        before, after = read_attributes(video[:seam]), read_attributes(video[seam:])
+        kept[request.direction].append(continues(before, after))
+    rate = Rate(right=sum(sum(marks) for marks in kept.values()), n=len(requests))
+    low, high = rate.interval
+    ways = ", ".join(f"{name} {sum(marks)} of {len(marks)}" for name, marks in kept.items())
+    note = f"{ways}; 95 %: {low:.3f} to {high:.3f}; shape, colour and direction on both sides"
+    return Figure(value=rate.value, n=rate.n, note=note)
+
+
+def extended(generator: "Generator", requests: Sequence["Request"]) -> list[Frames]:
+    """What `generator.generate` makes of requests with given frames, all of them side by side:
+    one window for each at a time, until all are long enough."""
+    videos = [request.given for request in requests if request.given is not None]
+    for turn in itertools.count(1):
+        if all(len(v) >= r.num_frames for v, r in zip(videos, requests, strict=True)):
+            break
+        again = [
+            replace(request, given=video, seed=1000 * turn + request.seed)
+            for request, video in zip(requests, videos, strict=True)
+        ]
+        videos = list(generator.generate_windows(again))
+    return [
+        video[: request.num_frames]
+        if request.direction == "forward"
+        else video[-request.num_frames :]
+        for video, request in zip(videos, requests, strict=True)
+    ]
+
+
+def continues(before: Attributes | None, after: Attributes | None) -> bool:
+    """True when both parts show one object: its shape, colour and direction known and the same."""
+    if before is None or after is None:
+        return False
+    one, other = asdict(before), asdict(after)
+    return all(one[name] == other[name] != UNKNOWN for name in SAME)
+
+
+def spread(items: Sequence[T], count: int) -> list[T]:
+    """Up to `count` of `items`, evenly spaced."""
+    count = min(count, len(items))
+    return [items[index * len(items) // count] for index in range(count)]
+
+
+def _request(generator: "Generator", attributes: Attributes, seed: int) -> "Request":
+    from modeling.generate import Request
+
+    height, width = generator.native_size(*SHAPES[seed % len(SHAPES)])
+    return Request(
+        prompt=attributes.caption(),
+        num_frames=generator.data.num_frames,
+        height=height,
+        width=width,
+        seed=seed,
+    )
+
+
+def _all_right(rates: Mapping[str, Rate]) -> Figure:
+    return Figure(value=rates["all"].value, n=rates["all"].n, note=rate_note(rates))
