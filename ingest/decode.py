@@ -58,8 +58,17 @@ class Film:
 
     @property
     def fps(self) -> float:
-        """Frames a second by true timestamps."""
-        return len(self.pts) / self.duration_s if self.duration_s > 0 else self.nominal_fps
+        """Frames a second by true timestamps; the declared rate where containers only round it."""
+        if self.duration_s <= 0:
+            return self.nominal_fps
+        measured = len(self.pts) / self.duration_s
+        return self.nominal_fps if abs(measured / self.nominal_fps - 1) < 0.005 else measured
+
+    def span_fps(self, start: int, end: int) -> float:
+        """The same for frames [start, end)."""
+        duration_s = float(self.times_s[end] - self.times_s[start])
+        measured = (end - start) / duration_s if duration_s > 0 else self.fps
+        return self.fps if abs(measured / self.fps - 1) < 0.01 else measured
 
 
 @contextmanager

@@ -153,7 +153,7 @@ def _clip_row(
         "end_s": round(float(end_s), 6),
         "offset_s": None if made is None else round(made.offset_s, 6),
         "num_frames": span.end - span.start,
-        "fps": round((span.end - span.start) / float(end_s - start_s), 6),
+        "fps": round(film.span_fps(span.start, span.end), 6),
         "width": film.width,
         "height": film.height,
         "status": "rejected" if made is None else "accepted",

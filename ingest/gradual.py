@@ -22,6 +22,7 @@ Floats = npt.NDArray[np.float32]
 HALF = 4  # frames on either side of the ramp's centre
 AROUND = 14  # frames on either side of a hump that are its surroundings
 REACH = np.ones((9, 9), np.uint8)  # pixels that a thing may move during a transition
+MAX_MOVING = 24  # frames; over a longer hump anything that moves gets too far to judge by contrast
 WHITE = 255.0
 
 
@@ -116,23 +117,26 @@ class DissolveDetector(ShotDetector):
         last = len(self._images) - 1
         before = self._images[min(max(shift + low - 3 - oldest, 0), last)]
         after = self._images[min(max(shift + high + 2 - oldest, 0), last)]
-        if not _blends(before, self._images[shift + peak - oldest], after):
+        middle = self._images[shift + peak - oldest]
+        if not (
+            _is_mixture(before, middle, after)
+            or (high - low <= MAX_MOVING and _loses_contrast(before, middle, after))
+        ):
             return False
         one, other = _novelty(before, after), _novelty(after, before)
         return min(one, other) > recipe.novelty_min and max(one, other) > recipe.novelty_max_min
 
 
-def _blends(before: Floats, middle: Floats, after: Floats) -> bool:
-    """Whether the middle may be a mixture of both ends.
-
-    Either it is close to one pixel by pixel, or, where things moved meanwhile, it has lost the
-    contrast that mixing costs.
-    """
+def _is_mixture(before: Floats, middle: Floats, after: Floats) -> bool:
+    """Whether the middle is close to a weighted sum of both ends, pixel by pixel."""
     ends = np.stack([before.ravel(), after.ravel()], axis=1)
     weights = np.linalg.lstsq(ends.T @ ends, ends.T @ middle.ravel())[0]
     residual = float(np.abs(middle.ravel() - ends @ weights).mean())
-    if residual < 0.3 * float(np.abs(after - before).mean()):
-        return True
+    return residual < 0.3 * float(np.abs(after - before).mean())
+
+
+def _loses_contrast(before: Floats, middle: Floats, after: Floats) -> bool:
+    """Whether the middle has lost the contrast that mixing costs, even where things moved."""
     return _contrast(middle) < 0.9 * (_contrast(before) + _contrast(after)) / 2
 
 

@@ -46,14 +46,15 @@ class ShotDetector(ABC):
 
 
 class CutDetector(ShotDetector):
-    """Hard cuts: PySceneDetect's AdaptiveDetector proposes, and a flash is refused.
+    """Hard cuts: PySceneDetect's AdaptiveDetector proposes, we look again.
 
     The threshold lies low, so that a cut which changes one small object is seen; what keeps it
-    precise is the ratio to neighbouring frames, and that the change must still be there later.
+    precise is the ratio to neighbouring frames, that the change must last, and that it must be
+    strong somewhere (a coarsely coded film changes a little everywhere at each of its keyframes).
     Hue weighs little: on greys it is noise.
     """
 
-    LATER = 4  # frames after the cut at which the change must persist
+    APART = 4  # frames on either side over which the change must persist
 
     def __init__(self, recipe: ShotRecipe) -> None:
         self._detector = AdaptiveDetector(
@@ -63,30 +64,36 @@ class CutDetector(ShotDetector):
             window_width=2,
             weights=ContentDetector.Components(0.3, 0.7, 1.0, 0.0),
         )
+        self._min_peak = recipe.cut_min_peak
         self._recent: dict[int, Image] = {}
         self._proposed: list[int] = []
 
     def process(self, index: int, image_HWC: Image) -> list[Boundary]:
         image_HWC = shrink(image_HWC)
         self._recent[index] = image_HWC
-        self._recent.pop(index - 4 * self.LATER, None)
+        self._recent.pop(index - 4 * self.APART, None)
         timecode = FrameTimecode(index, NOMINAL_FPS)
         found = self._detector.process_frame(timecode, image_HWC)
         self._proposed += [cut.frame_num for cut in found if cut.frame_num > 0]
         return self._decide(index)
 
     def finish(self) -> list[Boundary]:
-        return self._decide(max(self._recent, default=0) + self.LATER)
+        return self._decide(max(self._recent, default=0) + self.APART)
 
     def _decide(self, now: int) -> list[Boundary]:
-        ripe = [cut for cut in self._proposed if cut + self.LATER <= now]
-        self._proposed = [cut for cut in self._proposed if cut + self.LATER > now]
-        return [Boundary(cut, cut, "cut") for cut in ripe if self._persists(cut)]
+        ripe = [cut for cut in self._proposed if cut + self.APART <= now]
+        self._proposed = [cut for cut in self._proposed if cut + self.APART > now]
+        return [Boundary(cut, cut, "cut") for cut in ripe if self._is_cut(cut)]
 
-    def _persists(self, cut: int) -> bool:
+    def _is_cut(self, cut: int) -> bool:
         before, after = self._recent[cut - 1], self._recent[cut]
-        later = self._recent[min(cut + self.LATER, max(self._recent))]
-        return _distance(before, later) > 0.4 * _distance(before, after)
+        earlier = self._recent[max(cut - self.APART, min(self._recent))]
+        later = self._recent[min(cut + self.APART, max(self._recent))]
+        changed = cv2.resize(cv2.absdiff(before, after), (12, 9), interpolation=cv2.INTER_AREA)
+        if float(changed.mean(axis=2).max()) < self._min_peak:
+            return False
+        least = 0.4 * _distance(before, after)
+        return _distance(before, later) > least and _distance(earlier, after) > least
 
 
 def shrink(image_HWC: Image) -> Image:

@@ -38,7 +38,7 @@ def read_cues(path: Path) -> list[Cue]:
             cues = [Cue(0.0, float("inf"), _one_line(path.read_text(encoding="utf-8-sig")))]
         else:
             cues = [
-                Cue(cue.start_in_seconds, cue.end_in_seconds, _one_line(cue.text))
+                Cue(_seconds(cue.start), _seconds(cue.end), _one_line(cue.text))
                 for cue in webvtt.read(str(path), strict=True).captions
             ]
     except webvtt.errors.MalformedFileError as error:
@@ -66,6 +66,12 @@ def text_for(cues: Sequence[Cue], start_s: float, end_s: float) -> str | None:
     if best is None or overlaps[best] < MIN_OVERLAP * (end_s - start_s):
         return None
     return cues[best].text or None
+
+
+def _seconds(timestamp: str) -> float:
+    """Of "hh:mm:ss.ttt"; webvtt's own start_in_seconds drops the fraction."""
+    hours, minutes, seconds = timestamp.split(":")
+    return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
 
 
 def _one_line(text: str) -> str:

@@ -1,0 +1,78 @@
+import itertools
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ingest.duplicates import HEADER, MAX_SAMPLES, SignatureMeter, same_film
+from ingest.film import ingest_film
+from ingest.recipe import DuplicateRecipe, IngestRecipe
+from tests.unit.ingest.footage import FPS, Frames, join, shot, write
+
+
+def signature(path: Path) -> bytes:
+    source = {"uri": path.as_uri(), "source_id": "cd" * 32, "size_bytes": 1, "mtime_ns": 1}
+    result: bytes = ingest_film(path, source, IngestRecipe()).source["hash_video"]
+    return result
+
+
+def resized(frames: Frames, height: int, width: int) -> Frames:
+    return np.stack([cv2.resize(f, (width, height), interpolation=cv2.INTER_AREA) for f in frames])
+
+
+def film(first: int) -> Frames:
+    return join([shot(first, 40), shot(first + 1, 50), shot(first + 2, 40)], [("cut", 0)] * 2)
+
+
+def test_a_re_encoded_smaller_copy_is_the_same_film(tmp_path: Path) -> None:
+    original = signature(write(tmp_path / "a.mp4", film(10)))
+    vp9 = {"crf": "45", "b": "0", "deadline": "realtime", "cpu-used": "8"}
+    small = resized(film(10), 60, 84)
+    copies = [
+        write(tmp_path / "b.webm", small, codec="libvpx-vp9", options=vp9),
+        write(tmp_path / "c.mp4", small, options={"crf": "34"}),
+        write(tmp_path / "d.mp4", film(10)[::2], fps=FPS // 2),
+    ]
+    for copy in copies:
+        assert same_film(original, signature(copy), DuplicateRecipe()), copy.name
+
+
+def test_films_that_share_backgrounds_are_different() -> None:
+    """Same background, an object of the same colour elsewhere: a luma hash calls these equal."""
+    signatures = []
+    for row, column in itertools.product((2, 18, 34), (4, 30, 60)):
+        meter = SignatureMeter()
+        for number in range(3 * FPS):
+            image = np.full((72, 96, 3), (38, 28, 26), np.uint8)
+            left = column + number // 6
+            image[row : row + 24, left : left + 24] = (54, 54, 226)
+            meter.process(number / FPS, image)
+        signatures.append(meter.signature(3.0))
+    for one, other in itertools.combinations(signatures, 2):
+        assert not same_film(one, other, DuplicateRecipe())
+
+
+def test_another_duration_is_another_film() -> None:
+    def still(duration_s: int) -> bytes:
+        meter = SignatureMeter()
+        for number in range(duration_s * FPS):
+            meter.process(number / FPS, np.full((72, 96, 3), 90, np.uint8))
+        return meter.signature(duration_s)
+
+    assert same_film(still(100), still(102), DuplicateRecipe())
+    assert not same_film(still(100), still(110), DuplicateRecipe())
+
+
+def test_a_long_film_keeps_a_short_signature_that_still_compares() -> None:
+    def long_film(duration_s: int) -> bytes:
+        meter = SignatureMeter()
+        for second in range(duration_s * 2):
+            level = 40 + (second // 2) % 160
+            meter.process(second / 2, np.full((72, 96, 3), level, np.uint8))
+        return meter.signature(duration_s)
+
+    shorter, longer = long_film(MAX_SAMPLES - 1), long_film(MAX_SAMPLES + 2)
+    assert HEADER.unpack_from(shorter)[1] == 1
+    assert HEADER.unpack_from(longer)[1] == 2
+    assert same_film(shorter, longer, DuplicateRecipe())
+    assert len(long_film(4000)) < MAX_SAMPLES * 144 + 64

@@ -1,0 +1,96 @@
+import numpy as np
+import pytest
+
+from ingest.gradual import DissolveDetector, FadeDetector
+from ingest.recipe import ShotRecipe
+from ingest.shots import Boundary, CutDetector, ShotDetector, divide, merge, spans
+from tests.unit.ingest.footage import FPS, Frames, join, shot
+
+
+def detect(frames: Frames) -> list[Boundary]:
+    recipe = ShotRecipe()
+    detectors: list[ShotDetector] = [
+        CutDetector(recipe),
+        DissolveDetector(recipe, FPS),
+        FadeDetector(recipe, FPS),
+    ]
+    found = []
+    for index, image in enumerate(frames):
+        for detector in detectors:
+            found += detector.process(index, np.ascontiguousarray(image[..., ::-1]))
+    for detector in detectors:
+        found += detector.finish()
+    return merge(found)
+
+
+def test_cuts_are_found_at_the_first_frame_of_the_new_shot() -> None:
+    frames = join([shot(1, 30), shot(2, 41), shot(3, 30)], [("cut", 0)] * 2)
+    assert detect(frames) == [Boundary(30, 30, "cut"), Boundary(71, 71, "cut")]
+
+
+def test_a_cut_that_changes_only_a_small_object_is_found() -> None:
+    frames = np.full((60, 96, 128, 3), 120, np.uint8)
+    for number in range(30):
+        frames[number, 20:45, 10 + number : 35 + number] = (200, 60, 60)
+        frames[30 + number, 50:75, 60 - number : 85 - number] = (60, 60, 200)
+    assert detect(frames) == [Boundary(30, 30, "cut")]
+
+
+@pytest.mark.parametrize("kind", ["dissolve", "fade"])
+@pytest.mark.parametrize("length", [8, 12, 16, 36])
+def test_gradual_transitions_are_found_whole(kind: str, length: int) -> None:
+    frames = join([shot(1, 60), shot(2, 60 + length)], [(kind, length)])
+    (found,) = detect(frames)
+    assert found.kind == "gradual"
+    assert abs(found.start - (60 - length)) <= 2
+    assert abs(found.end - 60) <= 2
+
+
+def test_a_dissolve_between_shots_of_one_background_is_found() -> None:
+    frames = np.full((100, 96, 128, 3), (40, 44, 60), np.uint8)
+    old, new = frames.copy(), frames.copy()
+    for number in range(100):
+        left = number
+        old[number, 15:45, left : left + 28] = (220, 60, 60)
+        new[number, 40:70, 98 - left : 126 - left] = (60, 90, 230)
+    found = detect(join([old[:50], new[:62]], [("dissolve", 12)]))
+    assert [boundary.kind for boundary in found] == ["gradual"]
+    assert abs(found[0].start - 38) <= 2
+
+
+def test_a_flash_is_no_cut() -> None:
+    frames = shot(5, 60)
+    frames[30:32] = 255
+    assert detect(frames) == []
+
+
+def test_a_slow_pan_over_a_picture_is_no_transition() -> None:
+    rng = np.random.default_rng(0)
+    noise = rng.uniform(0, 255, (12, 40, 3)).astype(np.float32)
+    wide = np.kron(noise, np.ones((8, 8, 1), np.float32))
+    smooth = sum(np.roll(wide, step, axis=1) for step in range(8)) / 8
+    frames = np.stack([smooth[:, number : number + 128] for number in range(150)])
+    assert detect(frames.astype(np.uint8)) == []
+
+
+def test_a_dark_shot_between_bright_ones_is_no_fade() -> None:
+    bright, dark = shot(7, 40) // 4 + 190, shot(8, 40) // 8
+    found = detect(join([bright, dark, bright], [("cut", 0)] * 2))
+    assert found == [Boundary(40, 40, "cut"), Boundary(80, 80, "cut")]
+
+
+def test_a_cut_at_the_edge_of_a_gradual_outranks_it() -> None:
+    movement = Boundary(32, 60, "gradual")
+    assert merge([Boundary(30, 30, "cut"), movement]) == [Boundary(30, 30, "cut")]
+    assert merge([Boundary(45, 45, "cut"), movement]) == [movement]
+
+
+def test_transition_frames_belong_to_no_shot() -> None:
+    boundaries = [Boundary(10, 18, "gradual"), Boundary(30, 30, "cut")]
+    assert spans(boundaries, 50) == [(0, 10), (18, 30), (30, 50)]
+
+
+def test_a_long_shot_is_divided_evenly_by_time() -> None:
+    times_s = np.arange(601) / 24
+    assert divide(0, 600, times_s, 10.0) == [0, 200, 400, 600]
+    assert divide(0, 240, times_s, 10.0) == [0, 240]
