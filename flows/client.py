@@ -26,6 +26,7 @@ from infra.errors import InfrastructureError, JobCancelledError, JobError, NotFo
 DEPLOYMENT = "local"
 MAX_CRASHES = 2
 POLL_S = 1.0
+LAST_LOGS_S = 5.0
 CANCEL_TIMEOUT_S = 90.0
 EXCEPTION = re.compile(r"^Flow run encountered an exception: (?:\w+: )?")
 
@@ -74,6 +75,7 @@ class _Follower:
         self.say = say
         self.crashes = 0
         self.logs_seen = 0
+        self.logs_ended = False
 
     def follow(self) -> dict[str, Any]:
         while True:
@@ -83,10 +85,16 @@ class _Follower:
             if state is not None and state.type == StateType.CRASHED:
                 self._run_again(run)
             elif state is not None and state.is_final():
-                time.sleep(POLL_S)  # the last log lines come in batches
-                self._pass_logs_on()
+                self._wait_for_last_logs()
                 return _result(run)
             time.sleep(POLL_S)
+
+    def _wait_for_last_logs(self) -> None:
+        """Log lines come in batches, the last of them after the run has ended."""
+        deadline = time.monotonic() + LAST_LOGS_S
+        while not self.logs_ended and time.monotonic() < deadline:
+            time.sleep(POLL_S / 4)
+            self._pass_logs_on()
 
     def _run_again(self, run: FlowRun) -> None:
         self.crashes += 1
@@ -110,6 +118,7 @@ class _Follower:
         for line in logs:
             if line.name == "reel":
                 self.say(line.message)
+            self.logs_ended = line.message.startswith("Finished in state")
 
 
 def _result(run: FlowRun) -> dict[str, Any]:

@@ -1,12 +1,11 @@
 """`deploy-model`: Ray Serve serves the champion and is healthy, or the old model stays."""
 
-from typing import Annotated, Any
+from typing import Any
 
 from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.events import emit_event
 from prefect.states import Completed
-from pydantic import Field
 
 from flows import artifacts
 from flows.promote import CHAMPION, find_version
@@ -23,12 +22,11 @@ from infra.tracking import Tracking
     persist_result=True,
     result_serializer="json",
 )
-def deploy_model(
-    version: Annotated[
-        str, Field(title="Version", description="A version's number, or an alias.")
-    ] = CHAMPION,
-) -> State[dict[str, Any]]:
+def deploy_model(version: str = CHAMPION) -> State[dict[str, Any]]:
     """Put `version` behind the endpoint.
+
+    Args:
+        version: A version's number, or an alias such as champion.
 
     Returns:
         {"version", "healthy", "url"}

@@ -53,17 +53,24 @@ def register(client: SyncPrefectClient) -> None:
     with suppress(ObjectAlreadyExists):
         client.create_work_pool(WorkPoolCreate(name=WORK_POOL, type="process"))
     for flow, schedule in flows():
-        known = _exists(client, f"{flow.name}/{DEPLOYMENT}")
-        deployment = RunnerDeployment.from_flow(
-            flow,
-            name=DEPLOYMENT,
-            work_pool_name=WORK_POOL,
-            schedule=None if known else schedule,
-            concurrency_limit=ONE_AT_A_TIME,
-            # Runs execute in a folder of their own, so a file path would not be found.
-            entrypoint_type=EntrypointType.MODULE_PATH,
-        )
-        deployment.apply()
+        register_one(client, flow, schedule)
+
+
+def register_one(
+    client: SyncPrefectClient, flow: Flow[Any, Any], schedule: Schedule | None
+) -> None:
+    """Create or update the deployment of one flow; a schedule is set only when it is new."""
+    known = _exists(client, f"{flow.name}/{DEPLOYMENT}")
+    deployment = RunnerDeployment.from_flow(
+        flow,
+        name=DEPLOYMENT,
+        work_pool_name=WORK_POOL,
+        schedule=None if known else schedule,
+        concurrency_limit=ONE_AT_A_TIME,
+        # Runs execute in a folder of their own, so a file path would not be found.
+        entrypoint_type=EntrypointType.MODULE_PATH,
+    )
+    deployment.apply()
 
 
 def _exists(client: SyncPrefectClient, name: str) -> bool:
@@ -86,9 +93,7 @@ def settle(client: SyncPrefectClient) -> int:
         )
     )
     for run in runs:
-        lost: State[Any] = Crashed(
-            message="the local stack was stopped during this run"
-        )
+        lost: State[Any] = Crashed(message="the local stack was stopped during this run")
         client.set_flow_run_state(run.id, lost, force=True)
     return len(runs)
 

@@ -1,12 +1,11 @@
 """`promote-model`: the gate, then the alias `champion`. `rollback` takes the last step back."""
 
-from typing import Annotated, Any
+from typing import Any
 
 from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.events import emit_event
 from prefect.states import Completed
-from pydantic import Field
 
 from flows import artifacts
 from flows.gate import Check, GateRecipe, Measured, judge, require
@@ -25,13 +24,11 @@ CANDIDATE, CHAMPION, PREVIOUS = "candidate", "champion", "previous"
     persist_result=True,
     result_serializer="json",
 )
-def promote_model(
-    version: Annotated[
-        str,
-        Field(title="Version", description="A version's number, or an alias such as candidate."),
-    ] = CANDIDATE,
-) -> State[dict[str, Any]]:
+def promote_model(version: str = CANDIDATE) -> State[dict[str, Any]]:
     """Make `version` the champion if it passes the gate; the old champion becomes `previous`.
+
+    Args:
+        version: A version's number, or an alias such as candidate.
 
     Returns:
         {"version", "previous", "promoted"}

@@ -1,14 +1,13 @@
 """`refresh-data`: footage → shots → clips → captions → a release."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.events import emit_event
 from prefect.states import Completed
 from prefect.variables import Variable
-from pydantic import Field
 
 from captioning.recipe import CaptionRecipe
 from flows import refresh_report
@@ -33,19 +32,12 @@ LAST_URI = "reel_footage"
     persist_result=True,
     result_serializer="json",
 )
-def refresh_data(
-    uri: Annotated[
-        str,
-        Field(
-            title="Footage",
-            description="Absolute path of a folder of films. Empty: the same as last time.",
-        ),
-    ] = "",
-    release_name: Annotated[
-        str, Field(title="Release name", description="Empty: today's date and a number.")
-    ] = "",
-) -> State[dict[str, Any]]:
+def refresh_data(uri: str = "", release_name: str = "") -> State[dict[str, Any]]:
     """Bring the lake up to date with the footage at `uri`, and name the result.
+
+    Args:
+        uri: Absolute path of a folder of films. Empty: the same as last time.
+        release_name: Name of the release. Empty: today's date and a number.
 
     Returns:
         {"release", "created", "funnel", "counts"}

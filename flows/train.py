@@ -35,17 +35,16 @@ class RecipeName(StrEnum):
     result_serializer="json",
 )
 def train_model(
-    release: Annotated[
-        str, Field(title="Release", description="A release's name, or latest.")
-    ] = "latest",
-    recipe: Annotated[
-        RecipeName, Field(title="Recipe", description="How large the model is and how it learns.")
-    ] = RecipeName.TINY,
-    seed: Annotated[
-        int, Field(title="Seed", description="The same seed, the same model.", ge=0)
-    ] = 0,
+    release: str = "latest",
+    recipe: RecipeName = RecipeName.TINY,
+    seed: Annotated[int, Field(ge=0)] = 0,
 ) -> State[dict[str, Any]]:
     """Train a whole model on a release and register it.
+
+    Args:
+        release: A release's name, or latest.
+        recipe: How large the model is and how long it learns.
+        seed: The same seed, the same model.
 
     Returns:
         {"version", "release", "recipe", "metrics", "mlflow_run_id"}
