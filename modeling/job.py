@@ -1,6 +1,6 @@
 """Job of the model: `python -m modeling.job --spec spec.json`.
 
-    {"step": "vae" | "latents" | "dit" | "evaluate", "recipe": "tiny", "release": "latest"}
+    {"step": "vae" | "latents" | "dit" | "evaluate", "recipe": {…}, "release": "2026-11-22-1"}
     {"step": "sample", "bundle": folder, "prompts": [{"prompt", "seed", "width", "height"}, …]}
 
 The training steps run under Ray Train when the spec says `"workers": n` with n > 0 (a worker that

@@ -37,12 +37,19 @@ def encode_windows(vae: VideoVAE, clip: Clip, recipe: DataRecipe) -> Tensor:
 
 
 def measure_statistics(vae: VideoVAE, clips: Sequence[Clip], recipe: DataRecipe) -> None:
-    """Set the VAE's per-channel latent mean and deviation over these clips."""
+    """Set the statistics by which latents are normalised, over these clips.
+
+    Unit power over all channels together, but a channel keeps the square root of its share in the
+    picture. With every channel at unit deviation the finest detail is as loud as the layout, and
+    the sampler has to settle both at once; with the shares as they are, detail drowns in noise.
+    """
     latents = [encode_windows(vae, clip, recipe).movedim(2, -1).flatten(0, -2) for clip in clips]
     values = torch.cat(latents)
     # What `encode` returned was already normalised by the statistics that are now replaced.
     vae.latent_mean += values.mean(0) * vae.latent_std
-    vae.latent_std *= values.std(0) + 1e-6
+    deviation = vae.latent_std * (values.std(0) + 1e-6)
+    share = (vae.channel_gain() * deviation).sqrt()
+    vae.latent_std.copy_(deviation / share * share.square().mean().sqrt())
 
 
 def write_latents(

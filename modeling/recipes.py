@@ -30,11 +30,13 @@ class DataRecipe:
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerRecipe:
-    """AdamW with warm-up, a flat stretch and a linear fall to zero."""
+    """AdamW and Muon with warm-up, a flat stretch and a linear fall to zero."""
 
     steps: int
     batch: int
     learning_rate: float
+    muon_learning_rate: float = 0.0
+    """For matrices inside blocks; 0 leaves them to AdamW too."""
     warmup_steps: int = 50
     fall_share: float = 0.5
     """The last share of the steps over which the learning rate falls."""
@@ -84,13 +86,17 @@ def tiny(seed: int = 0) -> ModelRecipe:
         data=DataRecipe(),
         vae=VAERecipe(
             config=VAEConfig(
-                latent_channels=16, widths=(64, 128), encoder_depth=2, decoder_depth=2
+                latent_channels=24, widths=(64, 128), encoder_depth=2, decoder_depth=2
             ),
             optimizer=OptimizerRecipe(steps=1500, batch=8, learning_rate=2e-3, warmup_steps=30),
         ),
         dit=TransformerRecipe(
-            config=DiTConfig(width=192, depth=6, heads=3, patch=2, text_width=192),
-            optimizer=OptimizerRecipe(steps=1400, batch=64, learning_rate=2e-3),
+            config=DiTConfig(
+                width=192, depth=6, heads=3, patch=2, latent_channels=24, text_width=192
+            ),
+            optimizer=OptimizerRecipe(
+                steps=1200, batch=64, learning_rate=2e-3, muon_learning_rate=8e-3
+            ),
         ),
     )
 

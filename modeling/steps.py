@@ -11,7 +11,7 @@ import json
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from infra.errors import InputError
 from infra.job_files import JobContext, read_json, write_json
 from infra.lake import Lake
 from infra.pictures import line_chart
-from infra.recipes import fingerprint
+from infra.recipes import fingerprint, from_dict
 from infra.releases import ReleaseInfo, get_release
 from infra.settings import Settings
 from infra.tracking import Run, Tracking
@@ -34,7 +34,7 @@ from modeling.bundle import file_hash, load_bundle, save_bundle, save_weights
 from modeling.data import Clip, load_pixels
 from modeling.dit import DiT
 from modeling.latents import measure_statistics, read_latents, write_latents
-from modeling.recipes import ModelRecipe, OptimizerRecipe, by_name
+from modeling.recipes import ModelRecipe, OptimizerRecipe
 from modeling.text import TextEncoder, Tokenizer
 from modeling.train_dit import SampleMaker, dit_loss
 from modeling.train_vae import WindowSampler, start_linear, vae_loss
@@ -61,7 +61,7 @@ class Bench:
         settings = Settings()
         catalog = Catalog(settings.catalog_url)
         catalog.migrate()
-        recipe = by_name(context.spec["recipe"], int(context.spec.get("seed", 0)))
+        recipe = from_dict(ModelRecipe, context.spec["recipe"])
         release = get_release(catalog, context.spec["release"])
         return cls(context.spec, context, settings, recipe, release, Lake(settings.lake_uri))
 
@@ -71,8 +71,9 @@ class Bench:
 
     @property
     def vae_folder(self) -> Path:
-        key = fingerprint(replace(self.recipe, name="vae", dit=by_name("tiny").dit))
-        return self.training / f"vae-{self.release.name}-{key}"
+        parts = (self.recipe.data, self.recipe.vae)
+        key = "-".join(fingerprint(part)[:8] for part in parts)
+        return self.training / f"vae-{self.release.name}-{key}-{self.recipe.seed}"
 
     @property
     def dit_folder(self) -> Path:
@@ -161,7 +162,8 @@ def encode_latents(bench: Bench) -> dict[str, Any]:
     written = write_latents(
         bench.lake, bench.load_vae(), vae_hash, clips, bench.recipe.data, progress
     )
-    return {"vae_hash": vae_hash, "clips": len(clips), "written": written, "metrics": {}}
+    counts = {"clips": len(clips), "written": written}
+    return {"folder": str(bench.vae_folder), "vae_hash": vae_hash, **counts}
 
 
 def train_dit(bench: Bench, should_stop: Callable[[], bool]) -> dict[str, Any]:
@@ -237,11 +239,11 @@ def evaluate(bench: Bench) -> dict[str, Any]:
         "mlflow_run_id": run_id,
         "train_run_id": trained.get("mlflow_run_id", run_id),
         "metrics": metrics,
-        "table": [asdict(row) for row in rows],
+        "measures": [asdict(row) for row in rows],
+        "table": [[row.name, row.value, f"{row.note} (n = {row.n})"] for row in rows],
         "pictures": {name: str(path) for name, path in pictures.items()},
         "bundle": str(bench.dit_folder / "bundle"),
-        "recipe_hash": fingerprint(bench.recipe),
-        "release": bench.release.name,
+        "tags": {"vae_hash": bench.vae_hash},
     }
 
 

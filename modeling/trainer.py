@@ -24,6 +24,7 @@ from torch import Generator, Tensor, nn
 
 from infra.errors import InputError
 from infra.recipes import fingerprint
+from modeling.muon import Muon
 from modeling.recipes import OptimizerRecipe
 
 Batch = TypeVar("Batch")
@@ -74,17 +75,8 @@ class Trainer(Generic[Batch]):
         self.parameters: list[Tensor] = [
             p for module in modules.values() for p in module.parameters()
         ]
-        matrices = [p for p in self.parameters if p.ndim > 1]
-        vectors = [p for p in self.parameters if p.ndim <= 1]
-        self.optimizer = torch.optim.AdamW(
-            [
-                {"params": matrices, "weight_decay": recipe.weight_decay},
-                {"params": vectors, "weight_decay": 0.0},
-            ],
-            lr=recipe.learning_rate,
-            betas=(0.9, recipe.beta2),
-            fused=True,
-        )
+        self.optimizers = make_optimizers(modules, recipe)
+        self.peaks = (recipe.learning_rate, recipe.muon_learning_rate)[: len(self.optimizers)]
         self.rank = dist.get_rank() if dist.is_initialized() else 0
         self.world = dist.get_world_size() if dist.is_initialized() else 1
 
@@ -112,22 +104,24 @@ class Trainer(Generic[Batch]):
     def _step(self, batch: Batch) -> dict[str, float]:
         started = time.monotonic()
         step = self.counters.step
-        rate = self.recipe.learning_rate * rate_factor(step, self.recipe)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.optimizer.zero_grad(set_to_none=True)
+        factor = rate_factor(step, self.recipe)
+        for optimizer, peak in zip(self.optimizers, self.peaks, strict=True):
+            optimizer.zero_grad(set_to_none=True)
+            for group in optimizer.param_groups:
+                group["lr"] = peak * factor
         loss = self.loss(batch, rng(self.seed + 1, step, self.rank))
         loss.backward()
         self._average_gradients()
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.recipe.max_norm)
         if torch.isfinite(norm):
-            self.optimizer.step()
+            for optimizer in self.optimizers:
+                optimizer.step()
             self._average_weights(step)
         else:
             self.counters.skipped_steps += 1
         self.counters.step += 1
         self.counters.train_s += time.monotonic() - started
-        return {"loss": loss.item(), "grad_norm": norm.item(), "learning_rate": rate}
+        return {"loss": loss.item(), "grad_norm": norm.item(), "rate_factor": factor}
 
     def _average_gradients(self) -> None:
         if self.world == 1:
@@ -176,7 +170,7 @@ class Trainer(Generic[Batch]):
             "counters": asdict(self.counters),
             "modules": {name: module.state_dict() for name, module in self.modules.items()},
             "ema": {name: module.state_dict() for name, module in self.ema.items()},
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
         }
         self.folder.mkdir(parents=True, exist_ok=True)
         temporary = self.folder / f".{CHECKPOINT}.{os.getpid()}"
@@ -202,7 +196,31 @@ class Trainer(Generic[Batch]):
         for name, module in self.modules.items():
             module.load_state_dict(state["modules"][name])
             self.ema[name].load_state_dict(state["ema"][name])
-        self.optimizer.load_state_dict(state["optimizer"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+
+
+def make_optimizers(
+    modules: dict[str, nn.Module], recipe: OptimizerRecipe
+) -> list[torch.optim.Optimizer]:
+    """AdamW, and Muon for the matrices inside blocks when the recipe has a rate for it."""
+    named = [item for module in modules.values() for item in module.named_parameters()]
+    hidden = {
+        name
+        for name, p in named
+        if recipe.muon_learning_rate and p.ndim > 1 and "blocks." in name and "weight" in name
+    }
+    rest = [(name, p) for name, p in named if name not in hidden]
+    groups = [
+        {"params": [p for _, p in rest if p.ndim > 1], "weight_decay": recipe.weight_decay},
+        {"params": [p for _, p in rest if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    betas = (0.9, recipe.beta2)
+    adamw = torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=betas, fused=True)
+    if not hidden:
+        return [adamw]
+    matrices = [p for name, p in named if name in hidden]
+    return [adamw, Muon(matrices, recipe.muon_learning_rate, weight_decay=recipe.weight_decay)]
 
 
 def rate_factor(step: int, recipe: OptimizerRecipe) -> float:

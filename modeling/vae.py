@@ -157,6 +157,11 @@ class VideoVAE(nn.Module):
             assert layer.bias is not None
             layer.bias.copy_(bias)
 
+    def channel_gain(self) -> Tensor:
+        """How much a unit of each latent channel moves the picture, by the linear path. (C,)."""
+        gain: Tensor = self.decoder.linear.weight.flatten(1).norm(dim=0)
+        return gain
+
     def posterior(self, video_BTHWC: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance, each (B, G, C, h, w), not normalised; video in [-1, 1]."""
         batch = video_BTHWC.shape[0]

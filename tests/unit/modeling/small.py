@@ -1,0 +1,76 @@
+"""Small models and clips that the modeling tests share."""
+
+import dataclasses
+
+import numpy as np
+import torch
+from torch import nn
+
+from modeling.bundle import Bundle
+from modeling.data import Clip
+from modeling.dit import DiT, DiTConfig
+from modeling.documents import Document
+from modeling.recipes import ModelRecipe, tiny
+from modeling.text import TextEncoder, Tokenizer
+from modeling.vae import VAEConfig, VideoVAE
+
+WIDTH = 64
+CHANNELS = 6
+
+
+def small_recipe(steps: int = 4) -> ModelRecipe:
+    base = tiny()
+    optimizer = dataclasses.replace(base.dit.optimizer, steps=steps, batch=4, warmup_steps=2)
+    config = DiTConfig(
+        width=WIDTH, depth=2, heads=2, patch=2, latent_channels=CHANNELS, text_width=WIDTH
+    )
+    vae = VAEConfig(latent_channels=CHANNELS, widths=(16, 24), encoder_depth=1, decoder_depth=1)
+    sampler = dataclasses.replace(base.dit.sampler, steps=3)
+    return dataclasses.replace(
+        base,
+        name="small",
+        vae=dataclasses.replace(base.vae, config=vae, optimizer=optimizer),
+        dit=dataclasses.replace(base.dit, config=config, optimizer=optimizer, sampler=sampler),
+    )
+
+
+def shaken(module: nn.Module, seed: int = 0) -> nn.Module:
+    """Random weights everywhere: zero-initialised outputs would hide every difference."""
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in module.parameters():
+        noise = torch.randn(parameter.shape, generator=generator)
+        parameter.data.copy_(0.1 * noise if parameter.ndim > 1 else parameter + 0.1 * noise)
+    return module.eval().requires_grad_(False)
+
+
+def small_bundle(words: str = "a red ball rolls left") -> Bundle:
+    recipe, tokenizer = small_recipe(), Tokenizer(words.split())
+    vae, dit = VideoVAE(recipe.vae.config), DiT(recipe.dit.config)
+    text = TextEncoder(len(tokenizer), WIDTH)
+    for number, module in enumerate((vae, dit, text)):
+        shaken(module, number)
+    return Bundle(recipe, vae, dit, text, tokenizer, {})
+
+
+def document(
+    frames: int, height: int, width: int, tokens: int, seed: int, given: int = 0
+) -> Document:
+    generator = torch.Generator().manual_seed(seed)
+    mask = torch.arange(frames) < given
+    return Document(
+        torch.randn(frames, CHANNELS, height, width, generator=generator),
+        torch.randn(tokens, WIDTH, generator=generator),
+        torch.full((frames,), 0.1 + 0.1 * (seed % 8)).masked_fill(mask, 0),
+        mask,
+        8.0,
+    )
+
+
+def moving_clip(clip_id: str, frames: int = 9, side: int = 48, split: str = "train") -> Clip:
+    """A bright block that moves over a dark ground, a little differently for each id."""
+    shift = sum(clip_id.encode()) % 16
+    pixels = np.full((frames, side, side, 3), 30, np.uint8)
+    for index in range(frames):
+        left = (shift + 3 * index) % (side - 12)
+        pixels[index, 12:24, left : left + 12] = (220, 60 + 4 * shift, 60)
+    return Clip(clip_id, "a red ball rolls left", split, pixels)

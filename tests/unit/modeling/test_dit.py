@@ -1,0 +1,74 @@
+import torch
+
+from modeling.dit import DiT
+from modeling.documents import Document, frame_seconds, pack, patchify, split, unpatchify
+from modeling.packing import Layout, attend
+from tests.unit.modeling.small import document, shaken, small_recipe
+
+CONFIG = small_recipe().dit.config
+
+
+def dit() -> DiT:
+    model = shaken(DiT(CONFIG))
+    assert isinstance(model, DiT)
+    return model
+
+
+def run(model: DiT, documents: list[Document]) -> list[torch.Tensor]:
+    return split(model(pack(documents, CONFIG)), documents, CONFIG)
+
+
+def test_packed_equals_one_by_one() -> None:
+    """Clips of different length, size and text, and an image, do not see each other."""
+    documents = [
+        document(3, 6, 6, 5, seed=1),
+        document(1, 6, 8, 7, seed=2),
+        document(3, 6, 6, 5, seed=3, given=1),
+        document(4, 8, 6, 1, seed=4),
+    ]
+    model = dit()
+    for alone, packed in zip(documents, run(model, documents), strict=True):
+        torch.testing.assert_close(run(model, [alone])[0], packed, rtol=0, atol=1e-5)
+
+
+def test_grouped_attention_equals_a_loop_over_documents() -> None:
+    lengths = (4, 7, 4, 2)
+    q, k, v = torch.randn(3, sum(lengths), 2, 8)
+    expected, at = [], 0
+    for length in lengths:
+        rows = slice(at, at + length)
+        scores = torch.einsum("qhd,khd->hqk", q[rows], k[rows]) / 8**0.5
+        expected.append(torch.einsum("hqk,khd->qhd", scores.softmax(-1), v[rows]))
+        at += length
+    torch.testing.assert_close(attend(q, k, v, Layout.of(lengths)), torch.cat(expected))
+
+
+def test_a_fresh_model_predicts_nothing() -> None:
+    """Zero-initialised gates and output: training starts from the identity."""
+    (velocity,) = run(DiT(CONFIG), [document(3, 6, 6, 5, seed=1)])
+    assert not velocity.any()
+
+
+def test_patches_go_back_to_where_they_came_from() -> None:
+    latents = torch.randn(3, 6, 4, 8)
+    rows = patchify(latents, 2)
+    assert rows.shape == (3 * 2 * 4, 6 * 4)
+    assert torch.equal(unpatchify(rows, latents.shape, 2), latents)
+
+
+def test_text_timesteps_and_given_flags_all_reach_the_output() -> None:
+    model, base = dit(), document(3, 6, 6, 5, seed=1)
+    reference = run(model, [base])[0]
+    for changed in (
+        Document(base.latents_GChw, base.text_LD + 1, base.timesteps_G, base.given_G, base.fps),
+        Document(base.latents_GChw, base.text_LD, base.timesteps_G * 0.5, base.given_G, base.fps),
+        Document(base.latents_GChw, base.text_LD, base.timesteps_G, ~base.given_G, base.fps),
+        Document(base.latents_GChw, base.text_LD.flip(0), base.timesteps_G, base.given_G, 8.0),
+        Document(base.latents_GChw, base.text_LD, base.timesteps_G, base.given_G, base.fps * 2),
+    ):
+        assert (run(model, [changed])[0] - reference).abs().max() > 1e-4
+
+
+def test_a_latent_frame_stands_at_the_middle_of_its_frames() -> None:
+    # Frame 0; frames 1 to 4; frames 5 to 8, at 8 frames a second.
+    assert frame_seconds(3, 8.0).tolist() == [0.0, 2.5 / 8, 6.5 / 8]
