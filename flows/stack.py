@@ -17,13 +17,14 @@ import psutil
 
 from flows import processes
 from flows.services import Service, deployments, ray_temp_dir, services
-from infra.errors import InfrastructureError, InputError
+from infra.errors import InfrastructureError, InputError, JobError
 from infra.job_files import read_json, write_json
 from infra.settings import Settings
 
 START_TIMEOUT_S = 180.0
 POLL_S = 0.25
 LAST_LINES = 15
+CHAMPION_PATH = "/api/2.0/mlflow/registered-models/alias"
 
 Say = Callable[[str], None]
 
@@ -73,6 +74,7 @@ def up(settings: Settings, say: Say = print) -> None:
     missing = [service for service in services(settings) if not pidfile.process(service.name)]
     if not missing:
         say("everything is running already")
+        serve_champion(settings, say)
         return
     _check_ports(settings, missing)
     registration = deployments(settle="worker" in [service.name for service in missing])
@@ -82,6 +84,24 @@ def up(settings: Settings, say: Say = print) -> None:
     except BaseException:
         processes.stop(list(started.values()))
         raise
+    serve_champion(settings, say)
+
+
+def serve_champion(settings: Settings, say: Say) -> None:
+    """Deploy the champion unless there is none or it is served already."""
+    alias = f"{CHAMPION_PATH}?name=reel-generator&alias=champion"
+    if _is_served(settings) or not answers(f"{settings.mlflow_url}{alias}"):
+        return
+    from flows.client import run_and_follow
+
+    try:
+        run_and_follow("deploy-model", {}, say)
+    except JobError as error:
+        say(f"everything runs, but the champion is not served: {error}")
+
+
+def _is_served(settings: Settings) -> bool:
+    return answers(f"{settings.serve_url}/healthz")
 
 
 def _check_ports(settings: Settings, missing: list[Service]) -> None:
@@ -180,7 +200,7 @@ def status(settings: Settings) -> list[Row]:
             healthy = not service.health_url or answers(service.health_url)
             state = "running" if healthy else "not answering"
         rows.append(Row(service.name, state, process.pid if process else None, service.url))
-    serving = answers(f"{settings.serve_url}/healthz") and rows[-1].state == "running"
+    serving = rows[-1].state == "running" and _is_served(settings)
     rows.append(Row("serving", "running" if serving else "idle", None, settings.serve_url))
     return rows
 

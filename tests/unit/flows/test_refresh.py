@@ -1,0 +1,83 @@
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from flows import refresh, refresh_report
+from infra.errors import InputError
+from infra.releases import ReleaseInfo
+
+INGESTED: dict[str, Any] = {
+    "funnel": {
+        "files": 30,
+        "duplicates": 2,
+        "quarantined": 3,
+        "accepted": 25,
+        "shots": 200,
+        "clips": 180,
+        "rejected": {"too short": 15, "black": 5, "blurred": 0},
+    },
+    "new_sources": 25,
+    "new_clips": 180,
+    "seconds": 540.2,
+}
+CAPTIONED: dict[str, Any] = {"captioned": 180, "by_source": {"sidecar": 60, "coca": 120}}
+
+
+def _release(name: str = "r2") -> ReleaseInfo:
+    counts = {"sources": 25, "clips": 180, "train": 162, "val": 18, "seconds": 540.2}
+    return ReleaseInfo(
+        name=name,
+        created_at=datetime(2026, 1, 2, tzinfo=UTC),
+        versions={},
+        counts={**counts, "captioned": 180},
+        fingerprints={},
+        previous="r1",
+        content_hash="",
+    )
+
+
+def test_funnel_gives_each_loss_its_reason_and_no_empty_ones() -> None:
+    page = refresh_report.funnel(INGESTED, CAPTIONED)
+    assert "| films accepted | 25 | 3 quarantined, 2 duplicates |" in page
+    assert "| clips accepted | 180 | 15 too short, 5 black |" in page
+    assert "blurred" not in page
+
+
+def test_summary_says_when_there_was_nothing_to_do() -> None:
+    text = refresh_report.summary(INGESTED, _release(), created=False)
+    assert text == "nothing new: release r2 already holds all of this footage"
+    text = refresh_report.summary(INGESTED, _release(), created=True)
+    assert text.startswith("release r2: 25 films → 180 clips, 540 s, 180 with captions")
+    assert "3 files in quarantine" in text
+
+
+def test_difference_lists_what_came_and_went_but_not_without_end() -> None:
+    change = {
+        "sources": {"added": 30, "removed": 1},
+        "clips": {"added": 200, "removed": 4},
+        "seconds": {"added": 600.0, "removed": 9.0},
+        "sources_added": [f"/films/{number}.mp4" for number in range(30)],
+        "sources_removed": ["/films/old.mp4"],
+    }
+    page = refresh_report.difference_page(change, _release("r1"), _release())
+    assert "since release r1" in page
+    assert "| clips | 200 | 4 | 180 |" in page
+    assert "- and 10 more" in page
+    assert "/films/old.mp4" in page
+    assert "the first release" in refresh_report.difference_page(change, None, _release())
+
+
+def test_footage_of_last_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(refresh.Variable, "get", lambda _name, default: "/films")
+    assert refresh.footage_uri("") == "/films"
+    assert refresh.footage_uri("/other") == "/other"
+    assert refresh.footage_uri("s3://bucket/films") == "s3://bucket/films"
+
+
+def test_no_footage_and_relative_paths_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(refresh.Variable, "get", lambda _name, default: default)
+    with pytest.raises(InputError, match="no footage was named"):
+        refresh.footage_uri("")
+    with pytest.raises(InputError, match="'films' is a relative path"):
+        refresh.footage_uri("films")
