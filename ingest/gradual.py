@@ -86,22 +86,22 @@ class DissolveDetector(ShotDetector):
         candidates = np.flatnonzero(on[:limit])
         if not len(candidates):
             return []
-        return self._hump(ramps, int(candidates[0]), limit, shift, final)
+        return self._hump(ramps, int(candidates[0]), begin, shift, final)
 
     def _hump(
-        self, ramps: npt.NDArray[np.float64], first: int, limit: int, shift: int, final: bool
+        self, ramps: npt.NDArray[np.float64], first: int, begin: int, shift: int, final: bool
     ) -> list[Boundary]:
         # A hump's core is where the ramp is at least a third of its peak.
-        stop = min(len(ramps), first + self._max_frames)
-        peak = first + int(ramps[first:stop].argmax())
-        low, high = peak, peak + 1
-        while low > 0 and ramps[low - 1] > ramps[peak] / 3:
-            low -= 1
+        peak, high = first, first + 1
         while high < len(ramps) and ramps[high] > ramps[peak] / 3:
+            peak = high if ramps[high] > ramps[peak] else peak
             high += 1
-        if high + AROUND > len(ramps) and not final:
+        low = peak
+        while low > begin and ramps[low - 1] > ramps[peak] / 3:
+            low -= 1
+        if high + AROUND > len(ramps) and high - low <= self._max_frames and not final:
             return []
-        self._decided = shift + max(high, first + 1)
+        self._decided = shift + high
         if high - low <= self._max_frames and self._is_dissolve(ramps, low, high, peak, shift):
             return [Boundary(max(1, shift + low - 2), shift + high + 2, "gradual")]
         return self._judge(final)
@@ -117,7 +117,7 @@ class DissolveDetector(ShotDetector):
         last = len(self._images) - 1
         before = self._images[min(max(shift + low - 3 - oldest, 0), last)]
         after = self._images[min(max(shift + high + 2 - oldest, 0), last)]
-        middle = self._images[shift + peak - oldest]
+        middle = self._images[min(shift + (low + high) // 2 - oldest, last)]
         if not (
             _is_mixture(before, middle, after)
             or (high - low <= MAX_MOVING and _loses_contrast(before, middle, after))

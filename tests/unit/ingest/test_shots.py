@@ -1,10 +1,12 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from ingest.gradual import DissolveDetector, FadeDetector
 from ingest.recipe import ShotRecipe
 from ingest.shots import Boundary, CutDetector, ShotDetector, divide, merge, spans
-from tests.unit.ingest.footage import FPS, Frames, join, shot
+from tests.unit.ingest.footage import FPS, Frames, decode, join, shot, write
 
 
 def detect(frames: Frames) -> list[Boundary]:
@@ -46,16 +48,33 @@ def test_gradual_transitions_are_found_whole(kind: str, length: int) -> None:
     assert abs(found.end - 60) <= 2
 
 
+def slider(color: tuple[int, int, int], top: int, left: int, step: int) -> Frames:
+    """Seventy frames of a block that slides over one background, always the same."""
+    frames = np.full((70, 96, 128, 3), (40, 44, 60), np.uint8)
+    for number in range(70):
+        at = left + step * number
+        frames[number, top : top + 30, at : at + 28] = color
+    return frames
+
+
 def test_a_dissolve_between_shots_of_one_background_is_found() -> None:
-    frames = np.full((100, 96, 128, 3), (40, 44, 60), np.uint8)
-    old, new = frames.copy(), frames.copy()
-    for number in range(100):
-        left = number
-        old[number, 15:45, left : left + 28] = (220, 60, 60)
-        new[number, 40:70, 98 - left : 126 - left] = (60, 90, 230)
-    found = detect(join([old[:50], new[:62]], [("dissolve", 12)]))
-    assert [boundary.kind for boundary in found] == ["gradual"]
-    assert abs(found[0].start - 38) <= 2
+    old, new = slider((220, 60, 60), 15, 10, 1), slider((60, 90, 230), 40, 95, -1)
+    (found,) = detect(join([old[:50], new[:62]], [("dissolve", 12)]))
+    assert (found.kind, abs(found.start - 38) <= 2) == ("gradual", True)
+
+
+def test_a_faint_dissolve_shortly_before_a_strong_one_is_found() -> None:
+    old, new = slider((220, 60, 60), 15, 10, 1), slider((60, 90, 230), 40, 95, -1)
+    films = [old[:50], new[:54], shot(2, 60)]
+    faint, strong = detect(join(films, [("dissolve", 12)] * 2))
+    assert abs(faint.start - 38) <= 2
+    assert abs(strong.start - 80) <= 2
+
+
+def test_a_heavily_compressed_film_has_no_gradual_in_its_artefacts(tmp_path: Path) -> None:
+    frames = join([shot(31, 40), shot(32, 40)], [("cut", 0)])
+    path = write(tmp_path / "coarse.mp4", frames, options={"crf": "40"})
+    assert detect(decode(path)) == [Boundary(40, 40, "cut")]
 
 
 def test_a_flash_is_no_cut() -> None:
