@@ -5,10 +5,11 @@
 An unmodified openai client works with base_url="http://127.0.0.1:8000/v1".
 """
 
+from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
-from fastapi.responses import JSONResponse
+from fastapi.responses import HTMLResponse, JSONResponse
 
 from infra.catalog import Catalog
 from infra.settings import Settings
@@ -17,6 +18,14 @@ from serving.jobs import JobStore
 from serving.service import MODEL, EngineLink, ModelInfo, Service
 from serving.videos import video_routes
 from serving.wire import install, not_found
+
+STUDIO = Path(__file__).with_name("studio.html")
+# The page runs its own inline script and speaks to this server, nothing else.
+STUDIO_POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
+    "connect-src 'self'; media-src 'self'; img-src 'self' data:; form-action 'none'; "
+    "base-uri 'none'; frame-ancestors 'none'"
+)
 
 
 def create_app(
@@ -63,6 +72,10 @@ def _other_routes(service: Service) -> APIRouter:
         if name != MODEL:
             raise not_found(f"There is no model {name[:80]!r}; there is {MODEL!r}.", "model")
         return model
+
+    @router.get("/", include_in_schema=False)
+    def studio() -> HTMLResponse:
+        return HTMLResponse(STUDIO.read_text(), headers={"content-security-policy": STUDIO_POLICY})
 
     @router.get("/healthz")
     async def health() -> JSONResponse:

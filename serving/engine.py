@@ -168,6 +168,7 @@ class Engine:
             if not watch.lost:
                 self._store.release(claim)
         except InputError as error:
+            discard(folder, claim.attempt)
             return "invalid_request", str(error)
         except Exception as error:
             discard(folder, claim.attempt)

@@ -496,3 +496,10 @@ def test_openapi_describes_the_bodies(still_world):
     paths = still_world.client.get("/openapi.json").json()["paths"]
     content = paths["/v1/videos"]["post"]["requestBody"]["content"]
     assert set(content) == {"application/json", "multipart/form-data"}
+
+
+def test_the_page_needs_nothing_from_outside(still_world):
+    reply = still_world.client.get("/")
+    assert reply.headers["content-type"].startswith("text/html")
+    assert "default-src 'none'" in reply.headers["content-security-policy"]
+    assert "http://" not in reply.text and "https://" not in reply.text
