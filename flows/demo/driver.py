@@ -90,7 +90,7 @@ def _standing(places: Places, stages: Stages) -> Iterator[None]:
     finally:
         if not was_up:
             with stages.stage("stop", "Stopping the services"):
-                stages.say(f"stopped {', '.join(stack.down(settings)) or 'nothing'}")
+                stages.say(f"stopped: {', '.join(stack.down(settings)) or 'none was running'}")
 
 
 @contextmanager

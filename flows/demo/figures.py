@@ -99,7 +99,7 @@ def verdict(key: str, figure: Figure) -> str:
 
 def shown(value: float) -> str:
     """A number with as many digits as it deserves."""
-    return f"{value:.0f}" if abs(value) >= 100 or value == int(value) else f"{value:.3g}"
+    return f"{value:.0f}" if abs(value) >= 100 or value == int(value) else f"{value:.4g}"
 
 
 def table_lines(figures: Mapping[str, Figure]) -> list[str]:

@@ -1,6 +1,7 @@
 """The demo's little world: one shape glides across a background, and every attribute has a name.
 
-The world is a torus: what leaves on one side comes back on the other, so a scene may last for ever.
+An object crosses the frame without leaving it for as long as a demo shot lasts; beyond that the
+world is a torus: what leaves on one side comes back on the other, so a scene may last for ever.
 """
 
 import itertools
@@ -21,10 +22,11 @@ COLORS = {
     "blue": (64, 100, 240),
     "yellow": (245, 208, 48),
 }
-SIZES = {"small": 0.32, "large": 0.50}  # width of the shape over the frame's shorter side
+SIZES = {"small": 0.28, "large": 0.44}  # width of the shape over the frame's shorter side
 DIRECTIONS = {"left": (-1.0, 0.0), "right": (1.0, 0.0), "up": (0.0, -1.0), "down": (0.0, 1.0)}
 BACKGROUNDS = {"dark": (26, 28, 38), "gray": (122, 124, 128), "light": (232, 230, 222)}
-SPEED = 0.45  # of the frame's shorter side, per second
+SPEED = 0.17  # of the frame's shorter side, per second
+ENTERS_S, LEAVES_S = -0.5, 2.3  # from when to when an object stays inside the frame
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +49,11 @@ class Attributes:
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
-    """A scene with its exact geometry. Positions are fractions of the frame (x, y)."""
+    """A scene with its exact geometry.
+
+    start: (x, y) in [0, 1], where the object enters within the room that its size and way leave it.
+    speed: in the frame's shorter side per second; scale: of the size; tilt: see `render_frames`.
+    """
 
     attributes: Attributes
     start: tuple[float, float]
@@ -103,10 +109,19 @@ def render_frames(scene: Scene, times_s: Sequence[float], height: int, width: in
 
 
 def position(scene: Scene, time_s: float, height: int, width: int) -> tuple[float, float]:
-    """The object's centre (x, y) in pixels, not yet wrapped around the torus."""
-    step = scene.speed * min(height, width) * time_s
-    dx, dy = DIRECTIONS[scene.attributes.direction]
-    return scene.start[0] * width + dx * step, scene.start[1] * height + dy * step
+    """The object's centre (x, y) in pixels: inside the frame from ENTERS_S to LEAVES_S."""
+    shorter = min(height, width)
+    margin = SIZES[scene.attributes.size] * scene.scale * shorter / 2
+    way, done = (scene.speed * shorter * span for span in (LEAVES_S - ENTERS_S, time_s - ENTERS_S))
+    place = []
+    for start, heading, size in zip(
+        scene.start, DIRECTIONS[scene.attributes.direction], (width, height), strict=True
+    ):
+        room = size - 2 * margin - abs(heading) * way
+        entry = margin + start * room
+        # Against the axis, the same way is walked from the far end.
+        place.append(size - entry - done if heading < 0 else entry + heading * done)
+    return place[0], place[1]
 
 
 def _window(center: float, radius: float, size: int) -> npt.NDArray[np.int64]:
