@@ -13,8 +13,8 @@ demo: $(STAMP)
 	$(BIN)/reel demo $(if $(FOOTAGE),--footage "$(FOOTAGE)")
 
 test: $(STAMP)
-	$(BIN)/python -m pytest tests/unit tests/contracts
-	$(BIN)/python -m pytest tests/integration
+	$(BIN)/python -m pytest tests/unit
+	$(BIN)/python -m pytest tests/contracts tests/integration
 
 check: $(STAMP)
 	$(BIN)/ruff check $(PACKAGES) tests

@@ -19,7 +19,7 @@ class Service:
 
     `ports` maps the environment variable that moves a port to the port. A service without a
     `health_url` counts as healthy while it runs; one that runs `once` when it has ended well.
-    `needs` has to be healthy before it starts.
+    `needs` has to be healthy before it starts. With a `ready_sign`, its log has to show that too.
     """
 
     name: str
@@ -28,8 +28,10 @@ class Service:
     ports: dict[str, int] = field(default_factory=dict)
     url: str = ""
     health_url: str = ""
+    ready_sign: str = ""
     needs: str = ""
     once: bool = False
+    tries: int = 1
 
 
 def services(settings: Settings) -> list[Service]:
@@ -98,6 +100,8 @@ def _mlflow(settings: Settings) -> Service:
         ports={"REEL_MLFLOW_PORT": settings.mlflow_port},
         url=settings.mlflow_url,
         health_url=f"{settings.mlflow_url}/health",
+        # Not needed by itself: on few cores, three servers that start at once all start late.
+        needs="ray",
     )
 
 
@@ -136,6 +140,11 @@ def _ray(settings: Settings) -> Service:
         },
         url=settings.ray_url,
         health_url=f"{settings.ray_url}/api/version",
+        # The dashboard answers before there is a node to run jobs on.
+        ready_sign="Ray runtime started",
+        # Ray gives its agents a fixed 15 s (ray-project/ray#65983). When the machine was too busy
+        # for that, a second try finds their files in the disk cache.
+        tries=3,
     )
 
 

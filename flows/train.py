@@ -4,7 +4,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
-from prefect import flow
+from prefect import flow, runtime
 from prefect.client.schemas.objects import State
 from prefect.events import emit_event
 from prefect.states import Completed
@@ -38,6 +38,7 @@ def train_model(
     release: str = "latest",
     recipe: RecipeName = RecipeName.TINY,
     seed: Annotated[int, Field(ge=0)] = 0,
+    workers: Annotated[int, Field(ge=0)] = 1,
 ) -> State[dict[str, Any]]:
     """Train a whole model on a release and register it.
 
@@ -45,6 +46,7 @@ def train_model(
         release: A release's name, or latest.
         recipe: How large the model is and how long it learns.
         seed: The same seed, the same model.
+        workers: Processes that Ray Train spreads training over; 0 trains without it.
 
     Returns:
         {"version", "release", "recipe", "metrics", "mlflow_run_id"}
@@ -58,20 +60,23 @@ def train_model(
     settings = Settings()
     chosen = by_name(recipe.value, seed=seed)
     name = get_release(Catalog(settings.catalog_url), release).name
-    common = {"recipe": to_dict(chosen), "release": name}
+    spec = {
+        "recipe": to_dict(chosen),
+        "release": name,
+        "workers": workers,
+        "flow_run_id": str(runtime.flow_run.id),
+    }
     with stopping_jobs():
-        vae = run_step("vae", JOB, {"step": "vae", **common})
-        encoded = run_step("latents", JOB, {"step": "latents", **common, "vae": vae["folder"]})
-        made = {"vae": vae["folder"], "latents": encoded["folder"]}
-        dit = run_step("dit", JOB, {"step": "dit", **common, **made})
-        made["dit"] = dit["folder"]
-        evaluated = run_step("evaluate", JOB, {"step": "evaluate", **common, **made})
+        vae = run_step("vae", JOB, {"step": "vae", **spec})
+        run_step("latents", JOB, {"step": "latents", **spec})
+        dit = run_step("dit", JOB, {"step": "dit", **spec})
+        evaluated = run_step("evaluate", JOB, {"step": "evaluate", **spec})
     publish(vae, dit, evaluated)
     tags = {
         "release": name,
         "recipe": recipe.value,
         "recipe_hash": fingerprint(chosen),
-        **evaluated.get("tags", {}),
+        **evaluated["tags"],
     }
     tracking = Tracking(settings.mlflow_url)
     version = tracking.register_bundle(Path(evaluated["bundle"]), evaluated["mlflow_run_id"], tags)

@@ -10,7 +10,7 @@ from typing import Any
 import psutil
 import pytest
 
-from flows import processes, stack
+from flows import processes, stack, startup
 from flows.services import Service
 from infra.errors import InfrastructureError, InputError
 from infra.settings import Settings
@@ -153,8 +153,27 @@ def test_service_waits_for_the_one_that_it_needs(world: _World) -> None:
 
 
 def test_silent_service_is_given_up(world: _World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stack, "START_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(startup, "START_TIMEOUT_S", 0.5)
     world.server("prefect", command=[sys.executable, "-c", "import time; time.sleep(60)"])
     with pytest.raises(InfrastructureError, match="no answer from prefect"):
         world.up()
     assert not any(processes.is_running(process) for process in world.popens)
+
+
+def test_service_that_may_try_again_gets_its_second_chance(world: _World) -> None:
+    mark = world.settings.home / "tried"
+    once = f"import pathlib; p = pathlib.Path({str(mark)!r}); t = p.exists(); p.touch()"
+    world.server("ray", tries=2)
+    world.services[0].command[2] = f"{once}; t or exit(1)\n{SERVER}"
+    said = world.up()
+    assert said[0] == "ray          ended with status 1, starting it again"
+    assert stack.status(world.settings)[0].state == "running"
+
+
+def test_service_is_up_only_when_its_log_shows_the_sign(world: _World) -> None:
+    world.server("ray", ready_sign="runtime started")
+    late = "import threading as t; t.Timer(0.6, print, ['runtime started'], {'flush': 1}).start()"
+    world.services[0].command[2] = f"{late}\n{SERVER}"
+    begun = time.monotonic()
+    world.up()
+    assert time.monotonic() - begun > 0.6

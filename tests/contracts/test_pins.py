@@ -1,0 +1,74 @@
+"""The pins that newer releases break in silence; the reasons are in pyproject.toml's lock.
+
+fastapi ≥ 0.151 turns JSON null into 422 in Prefect's worker and automation routes, ≥ 0.155 breaks
+the server's import; with sqlalchemy 2.1 the server runs but never schedules anything.
+"""
+
+import subprocess
+import sys
+import time
+from importlib.metadata import version
+
+from prefect import flow, get_client
+from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
+from prefect.deployments.runner import RunnerDeployment
+from prefect.schedules import Cron
+from prefect.types.entrypoint import EntrypointType
+
+from infra.settings import Settings
+
+SCHEDULED_WITHIN_S = 90.0
+
+
+def _release(name: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version(name).split(".")[:2])
+
+
+def test_fastapi_and_sqlalchemy_are_the_ones_that_prefect_works_with() -> None:
+    assert (0, 139) <= _release("fastapi") < (0, 151)
+    assert (2, 0) <= _release("sqlalchemy") < (2, 1)
+
+
+@flow(name="every-minute")
+def every_minute() -> None:
+    """Never runs here: no worker takes it."""
+
+
+def test_cron_deployment_yields_scheduled_runs(prefect_server: Settings) -> None:
+    deployment = RunnerDeployment.from_flow(
+        every_minute,
+        name="pins",
+        schedule=Cron("* * * * *", timezone="UTC"),
+        entrypoint_type=EntrypointType.MODULE_PATH,
+    )
+    identity = deployment.apply()
+    wanted = DeploymentFilter(id=DeploymentFilterId(any_=[identity]))
+    deadline = time.monotonic() + SCHEDULED_WITHIN_S
+    with get_client(sync_client=True) as client:
+        while not (runs := client.read_flow_runs(deployment_filter=wanted)):
+            assert time.monotonic() < deadline, "the scheduler made no runs; see prefect.log"
+            time.sleep(0.5)
+        client.delete_deployment(identity)
+    assert all(run.state is not None and run.state.is_scheduled() for run in runs)
+
+
+def test_automations_can_be_listed(prefect_server: Settings) -> None:
+    command = [sys.executable, "-m", "prefect", "--no-prompt", "automation", "ls"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
+def test_our_deployments_register_twice_and_rest_until_a_user_wakes_them(
+    prefect_server: Settings,
+) -> None:
+    from flows import deployments
+
+    with get_client(sync_client=True) as client:
+        for _ in range(2):
+            deployments.register(client)
+        refresh = client.read_deployment_by_name("refresh-data/local")
+        form = refresh.parameter_openapi_schema["properties"]
+        (schedule,) = refresh.schedules
+    assert not schedule.active
+    assert schedule.schedule.cron == "0 3 * * *"
+    assert "Absolute path" in form["uri"]["description"]
