@@ -18,10 +18,16 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
 from prefect.client.schemas.objects import FlowRun, Log, State, StateType
 from prefect.client.schemas.sorting import LogSort
-from prefect.exceptions import ObjectNotFound
+from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.states import AwaitingRetry, Cancelling
 
-from infra.errors import InfrastructureError, JobCancelledError, JobError, NotFoundError
+from infra.errors import (
+    InfrastructureError,
+    InputError,
+    JobCancelledError,
+    JobError,
+    NotFoundError,
+)
 
 DEPLOYMENT = "local"
 MAX_CRASHES = 2
@@ -39,18 +45,24 @@ def run_and_follow(flow_name: str, parameters: dict[str, Any], say: Say = print)
     Ctrl-C cancels the run, which stops its Ray job.
 
     Raises:
+        InputError: the flow has no such parameter, or not with this value.
         JobError: the run failed; the message is the flow's own reason.
         JobCancelledError: somebody cancelled it.
         InfrastructureError: no Prefect server answers, or the run's process died repeatedly.
     """
     with get_client(sync_client=True) as client:
-        run = _create(client, flow_name, parameters)
         try:
-            return _Follower(client, run.id, say).follow()
-        except KeyboardInterrupt:
-            say("stopping…")
-            _cancel(client, run.id)
-            raise
+            run = _create(client, flow_name, parameters)
+            try:
+                return _Follower(client, run.id, say).follow()
+            except KeyboardInterrupt:
+                say("stopping…")
+                _cancel(client, run.id)
+                raise
+        except httpx.TransportError:
+            raise InfrastructureError(
+                f"no Prefect server answers at {client.api_url}; start it with: reel up"
+            ) from None
 
 
 def _create(client: SyncPrefectClient, flow_name: str, parameters: dict[str, Any]) -> FlowRun:
@@ -61,11 +73,11 @@ def _create(client: SyncPrefectClient, flow_name: str, parameters: dict[str, Any
             f"the Prefect server at {client.api_url} has no deployment {flow_name}/{DEPLOYMENT}; "
             "register it with: reel up"
         ) from None
-    except httpx.TransportError:
-        raise InfrastructureError(
-            f"no Prefect server answers at {client.api_url}; start one with: reel up"
-        ) from None
-    return client.create_flow_run_from_deployment(deployment.id, parameters=parameters)
+    try:
+        return client.create_flow_run_from_deployment(deployment.id, parameters=parameters)
+    except PrefectHTTPStatusError as error:
+        detail = error.response.json().get("detail", error)
+        raise InputError(f"{flow_name} does not take these parameters: {detail}") from None
 
 
 class _Follower:

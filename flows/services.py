@@ -58,6 +58,8 @@ def _prefect(settings: Settings) -> Service:
             "PREFECT_SERVER_API_HOST": settings.host,
             "PREFECT_SERVER_API_PORT": str(settings.prefect_port),
             "PREFECT_UI_API_URL": settings.prefect_api_url,
+            # The second UI loads its analytics' configuration from outside even with them off.
+            "PREFECT_SERVER_UI_V2_ENABLED": "false",
             # Concurrency slots held in memory would be lost, and so never freed, by a restart.
             "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": (
                 "prefect.server.concurrency.lease_storage.filesystem"
