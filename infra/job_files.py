@@ -55,7 +55,7 @@ class JobContext:
         self._last_report = 0.0
 
     def progress(self, done: float, total: float, message: str = "", **metrics: float) -> None:
-        """Report `done` of `total` units; at most twice a second reaches the disk, the last always."""
+        """Report `done` of `total` units; at most twice a second, the last always."""
         now = time.time()
         if now - self._last_report < PROGRESS_EVERY_S and done < total:
             return

@@ -1,4 +1,4 @@
-"""Settings: facts of the deployment, read from `REEL_*` environment variables here and nowhere else."""
+"""Settings: facts of the deployment, read from `REEL_*` variables here and nowhere else."""
 
 import os
 from pathlib import Path
@@ -73,7 +73,7 @@ class Settings(BaseSettings):
         return self.num_cpus or os.cpu_count() or 1
 
     def process_env(self) -> dict[str, str]:
-        """Environment that every child process needs: our places, peers' addresses, no phoning home."""
+        """Environment that every child process needs: our places and addresses, no phoning home."""
         return {
             "REEL_HOME": str(self.home),
             "REEL_LAKE_URI": self.lake_uri,

@@ -22,10 +22,10 @@ COLORS = {
     "blue": (64, 100, 240),
     "yellow": (245, 208, 48),
 }
-SIZES = {"small": 0.28, "large": 0.44}  # width of the shape over the frame's shorter side
+SIZES = {"small": 0.36, "large": 0.56}  # width of the shape over the frame's shorter side
 DIRECTIONS = {"left": (-1.0, 0.0), "right": (1.0, 0.0), "up": (0.0, -1.0), "down": (0.0, 1.0)}
 BACKGROUNDS = {"dark": (26, 28, 38), "gray": (122, 124, 128), "light": (232, 230, 222)}
-SPEED = 0.17  # of the frame's shorter side, per second
+SPEED = 0.13  # of the frame's shorter side, per second
 ENTERS_S, LEAVES_S = -0.5, 2.3  # from when to when an object stays inside the frame
 
 
