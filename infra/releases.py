@@ -7,15 +7,16 @@ lake.read("clips", where="split = 'train'", release=release.name)
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pyarrow.compute as pc
 from sqlalchemy import select
 
 from infra.catalog import Catalog
 from infra.catalog_models import Release
 from infra.errors import InputError, NotFoundError
-from infra.lake import Lake
+
+if TYPE_CHECKING:  # flows name releases without waiting for Lance to load
+    from infra.lake import Lake
 
 LATEST = "latest"
 ACCEPTED = "status = 'accepted'"
@@ -39,7 +40,7 @@ class ReleaseInfo:
 
 
 def create_release(
-    lake: Lake, catalog: Catalog, *, fingerprints: dict[str, str], name: str = ""
+    lake: "Lake", catalog: Catalog, *, fingerprints: dict[str, str], name: str = ""
 ) -> tuple[ReleaseInfo, bool]:
     """Name the lake's present state, unless the latest release already has this content.
 
@@ -103,7 +104,7 @@ def get_release(catalog: Catalog, name: str) -> ReleaseInfo:
     raise NotFoundError(f"there is no release {name!r}; the newest are {names} (or {LATEST!r})")
 
 
-def difference(lake: Lake, old: ReleaseInfo | None, new: ReleaseInfo) -> dict[str, Any]:
+def difference(lake: "Lake", old: ReleaseInfo | None, new: ReleaseInfo) -> dict[str, Any]:
     """What changed in accepted sources and clips from `old` (None: from nothing) to `new`.
 
     Returns:
@@ -127,8 +128,10 @@ def difference(lake: Lake, old: ReleaseInfo | None, new: ReleaseInfo) -> dict[st
     }
 
 
-def _accepted(lake: Lake, release: str) -> tuple[dict[str, float], set[str]]:
+def _accepted(lake: "Lake", release: str) -> tuple[dict[str, float], set[str]]:
     """Seconds by clip id, and source URIs, of what a release accepted."""
+    import pyarrow.compute as pc
+
     clips = lake.read("clips", ["clip_id", "start_s", "end_s"], ACCEPTED, release)
     seconds = pc.fill_null(pc.subtract(clips["end_s"], clips["start_s"]), 0.0)
     sources = lake.read("sources", ["uri"], ACCEPTED, release)
@@ -138,7 +141,7 @@ def _accepted(lake: Lake, release: str) -> tuple[dict[str, float], set[str]]:
     )
 
 
-def _counts(lake: Lake, release: str) -> dict[str, float]:
+def _counts(lake: "Lake", release: str) -> dict[str, float]:
     clips, sources = _accepted(lake, release)
 
     def accepted(condition: str) -> int:

@@ -25,10 +25,11 @@ from typing import TYPE_CHECKING, Any
 
 from infra.errors import InfrastructureError, JobCancelledError, NotFoundError
 from infra.recipes import fingerprint, to_dict
-from infra.releases import ReleaseInfo
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+    from infra.releases import ReleaseInfo
 
 MODEL = "reel-generator"
 BUNDLE = "bundle"
@@ -102,7 +103,7 @@ class Tracking:
         *,
         recipe: Any,
         tags: Mapping[str, str],
-        release: ReleaseInfo | None = None,
+        release: "ReleaseInfo | None" = None,
         lake_uri: str = "",
     ) -> Iterator[Run]:
         """An open run with the recipe, the git revision and the release already logged.
@@ -239,7 +240,7 @@ def _experiment_id(client: "MlflowClient", name: str) -> str:
         return _experiment_id(client, name)  # another job was faster
 
 
-def _dataset(release: ReleaseInfo, lake_uri: str) -> Any:
+def _dataset(release: "ReleaseInfo", lake_uri: str) -> Any:
     """The release as an MLflow dataset, in the context "training"."""
     from mlflow.data.meta_dataset import MetaDataset
     from mlflow.entities import DatasetInput, InputTag
