@@ -1,0 +1,195 @@
+"""Train a small CoCa on the clips that people captioned, to caption the rest.
+
+This is the recaptioning recipe of DALL·E 3 and Sora on the scale of one workstation. Every step
+draws a random window of each clip in the batch; a held-out tenth of the clips decides which
+weights are kept and gives the honest figures.
+"""
+
+import copy
+import hashlib
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from open_clip.loss import CoCaLoss
+from torch import Tensor
+
+from captioning.coca import CocaCaptioner
+from captioning.pictures import augment, window, window_starts
+from captioning.recipe import CaptionRecipe
+from captioning.words import WordTokenizer, split_words
+
+Frames = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labelled:
+    """A clip that a person captioned; its looked-at frames are (N, cell, cell, 3) uint8."""
+
+    clip_id: str
+    frames: Frames
+    caption: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heldout:
+    """How well captions of clips kept out of training agree with what people wrote."""
+
+    clips: int
+    exact: float  # share of captions with every word right
+    tokens: float  # share of words right, position by position
+    score: float  # mean caption score, to compare with `tokens`: is the captioner overconfident?
+
+
+OnStep = Callable[[int, dict[str, float]], None]
+
+
+def train(
+    labelled: Sequence[Labelled], recipe: CaptionRecipe, on_step: OnStep | None = None
+) -> tuple[CocaCaptioner, Heldout]:
+    """Train from nothing on `labelled`; `on_step(step, metrics)` may raise to stop.
+
+    The weights with the best held-out figures are kept.
+    """
+    torch.manual_seed(recipe.seed)
+    generator = torch.Generator().manual_seed(recipe.seed)
+    kept = [clip for clip in labelled if is_heldout(clip.clip_id, recipe.heldout)]
+    used = [clip for clip in labelled if not is_heldout(clip.clip_id, recipe.heldout)]
+    tokenizer = WordTokenizer.build(clip.caption for clip in used)
+    captioner = CocaCaptioner.untrained(recipe, tokenizer)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model = captioner.model.to(device)
+    optimizer = _optimizer(model, recipe)
+    loss_of = CoCaLoss(caption_loss_weight=1.0, clip_loss_weight=recipe.contrastive_weight)
+    length = min(recipe.max_words, max(len(split_words(clip.caption)) for clip in used)) + 2
+    ids = torch.tensor([tokenizer.encode(clip.caption, length) for clip in used])
+
+    best, best_weights = Heldout(clips=0, exact=-1.0, tokens=-1.0, score=0.0), model.state_dict()
+    losses: list[float] = []
+    for step, chosen in enumerate(_batches(len(used), recipe, generator), start=1):
+        for group in optimizer.param_groups:
+            group["lr"] = recipe.learning_rate * _schedule(step, recipe)
+        pictures = _pictures([used[i].frames for i in chosen], captioner, recipe, generator)
+        # bfloat16 is the slower type on a CPU without matrix units, so only a GPU gets it.
+        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+            out = model(pictures.to(device), ids[chosen].to(device))
+            contrastive, wording = loss_of(**out)
+        optimizer.zero_grad()
+        (contrastive + wording).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        losses.append(wording.item())
+        metrics = {"caption_loss": float(np.mean(losses[-20:]))}
+        if step % recipe.check_every == 0 or step == recipe.steps:
+            now = measure(captioner, kept, recipe)
+            metrics |= {"heldout_exact": now.exact, "heldout_tokens": now.tokens}
+            if (now.exact, now.tokens) >= (best.exact, best.tokens):
+                best, best_weights = now, copy.deepcopy(model.state_dict())
+            model.train()
+        if on_step is not None:
+            on_step(step, metrics)
+    model.load_state_dict(best_weights)
+    model.eval()
+    return captioner, best
+
+
+def measure(captioner: CocaCaptioner, clips: Sequence[Labelled], recipe: CaptionRecipe) -> Heldout:
+    """Caption `clips` and compare with what people wrote."""
+    if not clips:
+        return Heldout(clips=0, exact=0.0, tokens=0.0, score=0.0)
+    told = captioner.caption(views_of([clip.frames for clip in clips], recipe))
+    exact, right, total = 0, 0, 0
+    for clip, (text, _) in zip(clips, told, strict=True):
+        wanted, got = split_words(clip.caption), split_words(text)
+        exact += wanted == got
+        right += sum(a == b for a, b in zip(wanted, got, strict=False))
+        total += max(len(wanted), len(got))
+    return Heldout(
+        clips=len(clips),
+        exact=exact / len(clips),
+        tokens=right / total,
+        score=float(np.mean([score for _, score in told])),
+    )
+
+
+def views_of(clips: Sequence[Frames], recipe: CaptionRecipe) -> Tensor:
+    """`recipe.views` evenly spread windows of every clip, (B, V, grid², H, W, 3) uint8."""
+    count, stride = recipe.grid**2, recipe.frame_stride
+    span = (count - 1) * stride + 1
+    return torch.stack(
+        [
+            torch.stack(
+                [
+                    torch.from_numpy(frames[window(len(frames), start, count, stride)])
+                    for start in window_starts(len(frames), span, recipe.views)
+                ]
+            )
+            for frames in clips
+        ]
+    )
+
+
+def is_heldout(clip_id: str, share: float) -> bool:
+    """Whether a labelled clip is kept out of training: decided by its id alone, for ever."""
+    digest = hashlib.sha256(f"heldout {clip_id}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") < share * 2**64
+
+
+def _pictures(
+    clips: Sequence[Frames],
+    captioner: CocaCaptioner,
+    recipe: CaptionRecipe,
+    generator: torch.Generator,
+) -> Tensor:
+    """A random window of every clip, augmented and laid out, (B, 3, height, width)."""
+    count, stride = recipe.grid**2, recipe.frame_stride
+    span = (count - 1) * stride + 1
+    windows = []
+    for frames in clips:
+        last = max(0, len(frames) - span)
+        start = int(torch.randint(last + 1, (1,), generator=generator))
+        windows.append(torch.from_numpy(frames[window(len(frames), start, count, stride)]))
+    changed = augment(
+        torch.stack(windows).float() / 127.5 - 1,
+        shift=recipe.shift,
+        zoom=recipe.zoom,
+        brightness=recipe.brightness,
+        noise=recipe.noise,
+        generator=generator,
+    )
+    return captioner.format.picture((changed + 1) * 127.5)
+
+
+def _batches(count: int, recipe: CaptionRecipe, generator: torch.Generator) -> "list[list[int]]":
+    """`recipe.steps` batches of clip indices; every clip once before any clip twice."""
+    size = min(recipe.batch, count)
+    epochs = math.ceil(recipe.steps * size / count)
+    order = torch.cat([torch.randperm(count, generator=generator) for _ in range(epochs)])
+    return [order[step * size : (step + 1) * size].tolist() for step in range(recipe.steps)]
+
+
+def _schedule(step: int, recipe: CaptionRecipe) -> float:
+    """Warm-up, then a half cosine down to zero, as a factor of the learning rate."""
+    done = (step - 1) / recipe.steps
+    return (
+        min(1.0, step / max(1.0, recipe.warmup * recipe.steps))
+        * 0.5
+        * (1 + math.cos(math.pi * done))
+    )
+
+
+def _optimizer(model: torch.nn.Module, recipe: CaptionRecipe) -> torch.optim.Optimizer:
+    matrices = [p for p in model.parameters() if p.ndim > 1]
+    vectors = [p for p in model.parameters() if p.ndim <= 1]
+    return torch.optim.AdamW(
+        [
+            {"params": matrices, "weight_decay": recipe.weight_decay},
+            {"params": vectors, "weight_decay": 0.0},
+        ],
+        lr=recipe.learning_rate,
+        betas=(0.9, 0.98),
+        fused=True,
+    )

@@ -1,0 +1,97 @@
+"""Which clips the job captions and from what; nothing here trains."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from captioning.job import main
+from infra.job_files import JobContext
+from infra.lake import Lake
+
+
+@pytest.fixture
+def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
+    monkeypatch.setenv("REEL_HOME", str(tmp_path))
+    lake = Lake(str(tmp_path / "lake"))
+    lake.ensure()
+    return lake
+
+
+def add(lake: Lake, clip_id: str, **values: Any) -> None:
+    row = {
+        "clip_id": clip_id,
+        "status": "accepted",
+        "start_s": 0.0,
+        "end_s": 1.0,
+        "offset_s": 0.0,
+        "width": 64,
+        "height": 48,
+        "facts_json": '{"light": "dark"}',
+        "sidecar": None,
+    }
+    lake.upsert("clips", [row | values])
+
+
+def caption(lake: Lake, **recipe: Any) -> dict[str, Any]:
+    return main(JobContext({"recipe": recipe, "track": False}, Path(lake.uri).parent))
+
+
+def told(lake: Lake) -> dict[str, tuple[str, str, float]]:
+    """clip id → (caption, source, score)."""
+    rows = lake.read("clips").to_pylist()
+    return {r["clip_id"]: (r["caption"], r["caption_source"], r["caption_score"]) for r in rows}
+
+
+def test_a_persons_words_win_and_facts_fill_the_rest(lake: Lake) -> None:
+    add(lake, "a", sidecar="  A dog\nruns ")
+    add(lake, "b")
+    add(lake, "c", status="rejected")
+    result = caption(lake)
+    assert result["captioned"] == 2
+    assert result["by_source"] == {"sidecar": 1, "facts": 1}
+    assert result["trained"] is False
+    assert told(lake) == {
+        "a": ("A dog runs", "sidecar", 1.0),
+        "b": ("a dark scene", "facts", 1.0),
+        "c": (None, None, None),
+    }
+
+
+def test_second_run_writes_nothing_and_needs_no_torch(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(lake, "a", sidecar="words")
+    add(lake, "b")
+    caption(lake)
+    versions = lake.versions()
+    monkeypatch.delitem(sys.modules, "captioning.recaption", raising=False)
+    again = caption(lake)
+    assert (again["captioned"], again["by_source"]) == (0, {})
+    assert lake.versions() == versions
+    assert "captioning.recaption" not in sys.modules
+
+
+def test_only_what_changed_is_captioned(lake: Lake) -> None:
+    add(lake, "a", sidecar="old words")
+    add(lake, "b")
+    caption(lake)
+    add(lake, "a", sidecar="new words")
+    add(lake, "c")
+    assert caption(lake)["by_source"] == {"sidecar": 1, "facts": 1}
+    assert told(lake)["a"][0] == "new words"
+
+
+def test_a_sidecar_taken_away_takes_its_words_along(lake: Lake) -> None:
+    add(lake, "a", sidecar="words")
+    caption(lake)
+    add(lake, "a", sidecar=None)
+    caption(lake)
+    assert told(lake)["a"] == ("a dark scene", "facts", 1.0)
+
+
+def test_another_recipe_captions_anew(lake: Lake) -> None:
+    add(lake, "a", sidecar="words")
+    caption(lake)
+    assert caption(lake, views=1)["captioned"] == 1
