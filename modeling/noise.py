@@ -15,9 +15,9 @@ from torch import Generator, Tensor
 class NoiseRecipe:
     """Shares of the patterns (the rest gives nothing: text-to-video) and the timestep's spread."""
 
-    head_share: float = 0.2
+    head_share: float = 0.15
     """Some first latent frames are given: image-to-video and extension forward."""
-    tail_share: float = 0.15
+    tail_share: float = 0.1
     """Some last latent frames are given: extension backward."""
     logit_mean: float = 0.0
     logit_std: float = 1.0

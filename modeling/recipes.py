@@ -85,17 +85,15 @@ def tiny(seed: int = 0) -> ModelRecipe:
         seed=seed,
         data=DataRecipe(),
         vae=VAERecipe(
-            config=VAEConfig(
-                latent_channels=24, widths=(64, 128), encoder_depth=2, decoder_depth=2
-            ),
-            optimizer=OptimizerRecipe(steps=1500, batch=8, learning_rate=2e-3, warmup_steps=30),
+            config=VAEConfig(latent_channels=8, widths=(64, 128), encoder_depth=2, decoder_depth=2),
+            optimizer=OptimizerRecipe(steps=800, batch=8, learning_rate=1e-3, warmup_steps=30),
         ),
         dit=TransformerRecipe(
             config=DiTConfig(
-                width=192, depth=6, heads=3, patch=2, latent_channels=24, text_width=192
+                width=192, depth=6, heads=3, patch=2, latent_channels=8, text_width=192
             ),
             optimizer=OptimizerRecipe(
-                steps=1200, batch=64, learning_rate=2e-3, muon_learning_rate=8e-3
+                steps=1300, batch=64, learning_rate=2e-3, muon_learning_rate=1.2e-2
             ),
         ),
     )
