@@ -5,6 +5,8 @@ result: {"funnel": {files, duplicates, quarantined, accepted, shots, clips, reje
          "new_sources", "new_clips", "captions", "seconds" (of footage in clips), "wall_s"}
 """
 
+import os
+import socket
 import sys
 import time
 from collections import defaultdict, deque
@@ -137,14 +139,7 @@ def _read_with_ray(
     """Results as they finish; no more films are in flight than twice the cores."""
     if not tasks:
         return
-    import ray  # a second of start-up that a refresh without news does not pay
-
-    if not ray.is_initialized():
-        try:
-            ray.init(address=settings.ray_address, log_to_driver=False)
-        except ConnectionError as error:
-            message = f"no Ray cluster answers at {settings.ray_address}; start it: reel up"
-            raise InfrastructureError(message) from error
+    ray = _connect(settings)
     remote = ray.remote(num_cpus=1, max_retries=1)(ingest_film)
     waiting, running = deque(tasks), dict[Any, Task]()
     while waiting or running:
@@ -154,6 +149,24 @@ def _read_with_ray(
         ready, _ = ray.wait(list(running), num_returns=1)
         task = running.pop(ready[0])
         yield task, _result(ray, ready[0], task, recipe)
+
+
+def _connect(settings: Settings) -> Any:
+    """The ray module, connected; imported here, since a refresh without news does not need it."""
+    try:
+        # Ray itself would wait for minutes, and then say only that it timed out.
+        socket.create_connection((settings.host, settings.ray_port), timeout=5).close()
+    except OSError as error:
+        raise InfrastructureError(
+            f"no Ray cluster answers at {settings.ray_address}; start it: reel up"
+        ) from error
+    # Or Ray would look for a loopback head at the machine's public address; read at import.
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    import ray
+
+    if not ray.is_initialized():
+        ray.init(address=settings.ray_address, log_to_driver=False)
+    return ray
 
 
 def _result(ray: Any, reference: Any, task: Task, recipe: IngestRecipe) -> FilmResult:

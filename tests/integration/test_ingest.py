@@ -50,10 +50,19 @@ def start(home: Path, name: str, footage: Path, parallel: str) -> subprocess.Pop
         return subprocess.Popen(command, env=environment, stdout=log, stderr=log)
 
 
+def ended(process: subprocess.Popen[bytes]) -> int:
+    """The exit status; a process that does not end is killed, and the test fails."""
+    try:
+        return process.wait(TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        raise
+
+
 def finish(home: Path, name: str, footage: Path, parallel: str) -> dict[str, Any]:
     process = start(home, name, footage, parallel)
-    status = process.wait(TIMEOUT_S)
-    assert status == 0, (home / "jobs" / name / "log.txt").read_text()
+    assert ended(process) == 0, (home / "jobs" / name / "log.txt").read_text()
     result = read_json(home / "jobs" / name / "result.json")
     assert result is not None
     return result
@@ -108,7 +117,7 @@ def test_no_ray_is_one_clear_sentence(footage: Path, tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("REEL_RAY_PORT", "1")
         process = start(tmp_path, "alone", footage, "ray")
-    assert process.wait(TIMEOUT_S) == 3
+    assert ended(process) == 3
     error = read_json(tmp_path / "jobs/alone/error.json")
     assert error is not None
     assert error["message"] == "no Ray cluster answers at 127.0.0.1:1; start it: reel up"
@@ -117,7 +126,7 @@ def test_no_ray_is_one_clear_sentence(footage: Path, tmp_path: Path) -> None:
 
 def test_a_missing_folder_is_one_clear_sentence(tmp_path: Path) -> None:
     process = start(tmp_path, "missing", tmp_path / "gone", "inline")
-    assert process.wait(TIMEOUT_S) == 2
+    assert ended(process) == 2
     error = read_json(tmp_path / "jobs/missing/error.json")
     assert error is not None
     assert error["message"].startswith("there is no folder or file")
