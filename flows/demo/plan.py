@@ -26,6 +26,7 @@ SPAN_S = (1.3, 1.8)
 TRANSITION_FRAMES = (8, 12)
 KINDS, KIND_SHARES = ("cut", "dissolve", "fade"), (0.6, 0.2, 0.2)
 CAPTIONED_EVERY = 3
+STARTS = 24  # places that are tried for an object
 APART = 0.3  # objects of one background across a boundary, over the shorter side
 FOLDERS = ("", "", "Day 1", "Day 2/B-cam", "archive 2019", "für Anna")
 PLACES = (
@@ -149,19 +150,26 @@ class _Deck:
         self._rng = rng
         self._cards: list[Attributes] = []
 
-    def deal(self, before: Attributes | None) -> Attributes:
-        """The next combination that looks different from the shot before."""
+    def deal(self, before: Attributes | None, *, elsewhere: bool = False) -> Attributes:
+        """The next combination that looks different from the shot before; `elsewhere`: on another
+        background, whatever the colour."""
         if len(self._cards) < 24:  # never so few that none of them would do
             cards = seen_attributes()
             self._cards += [cards[i] for i in self._rng.permutation(len(cards))]
         for index, card in enumerate(self._cards):
-            if before is None or _differs(before, card):
+            if before is None or _differs(before, card, elsewhere):
                 return self._cards.pop(index)
         raise AssertionError("a full deck always holds a different background")
 
+    def put_back(self, card: Attributes) -> None:
+        """The card will be the next that is dealt, if it fits."""
+        self._cards.insert(0, card)
 
-def _differs(before: Attributes, after: Attributes) -> bool:
-    return before.background != after.background or before.color != after.color
+
+def _differs(before: Attributes, after: Attributes, elsewhere: bool) -> bool:
+    if before.background != after.background:
+        return True
+    return not elsewhere and before.color != after.color
 
 
 def _montage(
@@ -170,15 +178,26 @@ def _montage(
     shots: list[Shot] = []
     transitions: list[Transition] = []
     for _ in range(num_shots):
-        before = shots[-1] if shots else None
-        scene = random_scene(deck.deal(before.scene.attributes if before else None), rng)
-        if before:
+        if shots:
             transitions.append(_transition(rng))
-            while _too_close(before, scene, width, height, fps):
-                start = (float(rng.uniform()), float(rng.uniform()))
-                scene = replace(scene, start=start)
+            scene = _next_scene(shots[-1], deck, rng, width, height, fps)
+        else:
+            scene = random_scene(deck.deal(None), rng)
         shots.append(Shot(scene=scene, num_frames=round(float(rng.uniform(*SPAN_S)) * fps)))
     return tuple(shots), tuple(transitions)
+
+
+def _next_scene(
+    before: Shot, deck: _Deck, rng: np.random.Generator, width: int, height: int, fps: int
+) -> Scene:
+    """A scene that a viewer tells from the one before."""
+    shown = before.scene.attributes
+    card = deck.deal(shown)
+    scene = _apart(before, random_scene(card, rng), rng, width, height, fps)
+    if scene is None:
+        scene = random_scene(deck.deal(shown, elsewhere=True), rng)
+        deck.put_back(card)
+    return scene
 
 
 def _transition(rng: np.random.Generator) -> Transition:
@@ -191,15 +210,25 @@ def _transition(rng: np.random.Generator) -> Transition:
     return Transition(kind=kind, num_frames=num_frames)
 
 
-def _too_close(before: Shot, scene: Scene, width: int, height: int, fps: int) -> bool:
-    """On one background a new object must also appear elsewhere, or nobody would see a cut."""
+def _apart(
+    before: Shot, scene: Scene, rng: np.random.Generator, width: int, height: int, fps: int
+) -> Scene | None:
+    """On one background a new object must also appear elsewhere, or nobody would see a cut.
+
+    None when no such place was found: large objects may leave no room for it.
+    """
     if before.scene.attributes.background != scene.attributes.background:
-        return False
+        return scene
     old = position(before.scene, before.num_frames / fps, height, width)
-    new = position(scene, 0, height, width)
     size = np.asarray([width, height])
-    way = (np.subtract(old, new) + size / 2) % size - size / 2
-    return float(np.hypot(*way)) < APART * min(width, height)
+    for _ in range(STARTS):
+        way = np.subtract(old, position(scene, 0, height, width))
+        way = (way + size / 2) % size - size / 2
+        if float(np.hypot(*way)) >= APART * min(width, height):
+            return scene
+        start = (float(rng.uniform()), float(rng.uniform()))
+        scene = replace(scene, start=start)
+    return None
 
 
 def _stem(number: int, rng: np.random.Generator) -> str:
