@@ -15,7 +15,7 @@ from typing import Any
 import ray
 from ray import serve
 
-from infra.errors import InfrastructureError, InputError, JobError
+from infra.errors import InfrastructureError, InputError, JobError, ReelError
 from infra.job_files import JobContext, read_json, run_job, write_json
 from infra.settings import Settings
 from infra.tracking import Tracking
@@ -24,7 +24,7 @@ from modeling.generate import Generator
 from serving.app import APP, application, start_http
 from serving.service import ModelInfo
 
-HEALTHY_WITHIN_S = 180.0
+HEALTHY_WITHIN_S = 300.0
 POLL_S = 0.25
 SHORT_SIDE = 384
 
@@ -118,11 +118,15 @@ def _restore(settings: Settings, failed: str) -> str:
     """Serve the remembered version again; returns a clause that says what is served now."""
     before = read_json(settings.home / "serve.json")
     if before is None or before["version"] == failed:
-        serve.delete(APP)
+        serve.delete(APP, _blocking=False)
         return "nothing is served now"
-    bundle = Path(before["bundle"])
-    _run(settings, describe(bundle, before["version"]), bundle)
-    return f"version {before['version']} is served again"
+    version, bundle = before["version"], Path(before["bundle"])
+    try:
+        _run(settings, describe(bundle, version), bundle)
+    except (ReelError, RuntimeError) as error:
+        # The first failure is the news; this one must not hide it.
+        return f"version {version}, served before, did not come back either: {error}"
+    return f"version {version} is served again"
 
 
 def _remember(settings: Settings, info: ModelInfo, bundle: Path) -> None:

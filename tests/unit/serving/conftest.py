@@ -65,7 +65,7 @@ def catalog(tmp_path: Path, empty_catalog: Path) -> Iterator[Catalog]:
 
 @pytest.fixture
 def store(catalog: Catalog, tmp_path: Path) -> JobStore:
-    return JobStore(catalog, tmp_path / "media", ttl_s=3600, lease_s=5)
+    return JobStore(catalog, tmp_path / "media", ttl_s=3600, lease_s=60)
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def still_world(tmp_path_factory: pytest.TempPathFactory, empty_catalog: Path) -
 @contextmanager
 def running(catalog: Catalog, home: Path) -> Iterator[World]:
     settings = Settings(home=home)
-    store = JobStore(catalog, settings.media_dir, ttl_s=3600, lease_s=5)
+    store = JobStore(catalog, settings.media_dir, ttl_s=3600, lease_s=60)
     generator = FakeGenerator()
     engine = Engine(store, generator, "3")
     model = ModelInfo(version="3", size=(48, 32), fps=FPS)

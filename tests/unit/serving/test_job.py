@@ -28,7 +28,7 @@ class Cluster:
             raise InfrastructureError("the replica died")
         self.served = info.version
 
-    def delete(self, _name) -> None:
+    def delete(self, _name, _blocking) -> None:
         self.served = None
 
 
@@ -58,6 +58,14 @@ def test_the_version_before_comes_back(cluster, tmp_path):
     with pytest.raises(JobError, match="the replica died; version 1 is served again"):
         job.deploy(settings, info("bad"), Path("/models/bad"))
     assert cluster.served == "1" and read_json(tmp_path / "serve.json")["version"] == "1"
+
+
+def test_a_version_before_that_is_broken_too_does_not_hide_the_reason(cluster, tmp_path):
+    settings = Settings(home=tmp_path)
+    job.deploy(settings, info("1"), Path("/models/1"))
+    cluster.broken.add("1")
+    with pytest.raises(JobError, match=r"bad did not become healthy.*1, served before, did not"):
+        job.deploy(settings, info("bad"), Path("/models/bad"))
 
 
 def test_without_a_version_before_nothing_is_left_half_started(cluster, tmp_path):
