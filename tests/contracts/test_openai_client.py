@@ -218,11 +218,6 @@ def test_jobs_survive_a_killed_server(tmp_path):
             time.sleep(0.05)
         server.stop(signal.SIGKILL)
         server.start()
-        killed_at = time.monotonic()
-        # The engine sees that its predecessor is dead; it does not wait for the lease to run out.
-        while client.videos.retrieve(running.id).status == "queued":
-            time.sleep(0.05)
-        assert time.monotonic() - killed_at < 5
         for video in (running, waiting):
             video = client.videos.poll(video.id)
             assert (video.status, video.error) == ("completed", None)

@@ -36,7 +36,7 @@ class World:
 
     def finish(self, video_id: str) -> dict[str, Any]:
         """Wait for the end of a job and return its video object."""
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             video: dict[str, Any] = self.client.get(f"/v1/videos/{video_id}").json()
             if video["status"] in ("completed", "failed"):
