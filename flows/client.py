@@ -33,6 +33,7 @@ DEPLOYMENT = "local"
 MAX_CRASHES = 2
 POLL_S = 1.0
 LAST_LOGS_S = 5.0
+CRASH_SETTLE_S = 3.0
 CANCEL_TIMEOUT_S = 90.0
 EXCEPTION = re.compile(r"^Flow run encountered an exception: (?:\w+: )?")
 
@@ -117,6 +118,8 @@ class _Follower:
                 f"look at HOME/logs/worker.log"
             )
         self.say(f"the run's process died ({reason}); running it again, {run.id} as before")
+        # The worker reports the same death a moment after the runner; that must not hit the retry.
+        time.sleep(CRASH_SETTLE_S)
         retry: State[Any] = AwaitingRetry(scheduled_time=datetime.now(UTC))
         self.client.set_flow_run_state(self.run_id, retry, force=True)
 

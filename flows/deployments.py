@@ -11,7 +11,7 @@ from typing import Any
 
 from prefect import Flow, get_client
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
 from prefect.client.schemas.objects import (
     ConcurrencyLimitConfig,
@@ -19,6 +19,7 @@ from prefect.client.schemas.objects import (
     State,
     StateType,
 )
+from prefect.client.schemas.responses import DeploymentResponse
 from prefect.deployments.runner import RunnerDeployment
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.schedules import Cron, Schedule
@@ -29,6 +30,7 @@ from flows.client import DEPLOYMENT
 from flows.services import WORK_POOL
 
 API_TIMEOUT_S = 120.0
+KEPT = {"schedule", "active", "parameters", "slug"}
 NIGHTLY = Cron("0 3 * * *", timezone="UTC", active=False)
 ONE_AT_A_TIME = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.ENQUEUE)
 
@@ -59,13 +61,20 @@ def register(client: SyncPrefectClient) -> None:
 def register_one(
     client: SyncPrefectClient, flow: Flow[Any, Any], schedule: Schedule | None
 ) -> None:
-    """Create or update the deployment of one flow; a schedule is set only when it is new."""
-    known = _exists(client, f"{flow.name}/{DEPLOYMENT}")
+    """Create or update the deployment of one flow; what a user set in the UI stays."""
+    known = _find(client, f"{flow.name}/{DEPLOYMENT}")
+    schedules: list[Any] = [schedule] if schedule else []
+    if known is not None:
+        schedules = [
+            DeploymentScheduleCreate(**kept.model_dump(include=KEPT)) for kept in known.schedules
+        ]
     deployment = RunnerDeployment.from_flow(
         flow,
         name=DEPLOYMENT,
         work_pool_name=WORK_POOL,
-        schedule=None if known else schedule,
+        schedules=schedules,
+        parameters=known.parameters if known else None,
+        paused=known.paused if known else False,
         concurrency_limit=ONE_AT_A_TIME,
         # Runs execute in a folder of their own, so a file path would not be found.
         entrypoint_type=EntrypointType.MODULE_PATH,
@@ -73,12 +82,11 @@ def register_one(
     deployment.apply()
 
 
-def _exists(client: SyncPrefectClient, name: str) -> bool:
+def _find(client: SyncPrefectClient, name: str) -> DeploymentResponse | None:
     try:
-        client.read_deployment_by_name(name)
+        return client.read_deployment_by_name(name)
     except ObjectNotFound:
-        return False
-    return True
+        return None
 
 
 def settle(client: SyncPrefectClient) -> int:

@@ -58,17 +58,34 @@ def test_automations_can_be_listed(prefect_server: Settings) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_our_deployments_register_twice_and_rest_until_a_user_wakes_them(
+def test_schedule_rests_until_a_user_wakes_it_and_then_stays_awake(
     prefect_server: Settings,
 ) -> None:
     from flows import deployments
 
     with get_client(sync_client=True) as client:
-        for _ in range(2):
-            deployments.register(client)
+        deployments.register(client)
         refresh = client.read_deployment_by_name("refresh-data/local")
-        form = refresh.parameter_openapi_schema["properties"]
         (schedule,) = refresh.schedules
-    assert not schedule.active
-    assert schedule.schedule.cron == "0 3 * * *"
-    assert "Absolute path" in form["uri"]["description"]
+        assert not schedule.active
+        assert schedule.schedule.cron == "0 3 * * *"
+        client.update_deployment_schedule(refresh.id, schedule.id, active=True)
+        deployments.register(client)  # as every `reel up` does
+        (schedule,) = client.read_deployment_by_name("refresh-data/local").schedules
+        assert schedule.active
+        client.update_deployment_schedule(refresh.id, schedule.id, active=False)
+
+
+def test_forms_say_what_to_enter(prefect_server: Settings) -> None:
+    from flows import deployments
+
+    with get_client(sync_client=True) as client:
+        deployments.register(client)
+        forms = {
+            name: client.read_deployment_by_name(f"{name}/local").parameter_openapi_schema
+            for name in ("refresh-data", "train-model", "promote-model", "deploy-model")
+        }
+    for name, form in forms.items():
+        for field, schema in form["properties"].items():
+            assert schema.get("description"), f"{name}: {field}"
+    assert forms["train-model"]["definitions"]["RecipeName"]["enum"] == ["tiny"]
