@@ -19,6 +19,7 @@ from infra.settings import Settings
 
 # Prefect sends this logger's lines to the run's page; see PREFECT_LOGGING_EXTRA_LOGGERS.
 log = logging.getLogger("reel")
+log.setLevel(logging.INFO)  # Prefect adds its handler and leaves the level to us
 job_log = logging.getLogger("reel.job")
 
 ARTIFACT_EVERY_S = 2.0
