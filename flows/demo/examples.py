@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 WORDED = 3
 FPS, NUM_FRAMES = 8.0, 9
 COLUMNS = ("clip_id", "caption", "split", "offset_s", "start_s", "end_s", "width", "height")
-UNSEEN_SHAPE = (4, 3)
+UNSEEN_SHAPE = (3, 4)
 
 
 def choose(lake: "Lake", release: str, unseen: Sequence[Attributes] = ()) -> list[Example]:
