@@ -102,5 +102,8 @@ class Settings(BaseSettings):
             "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
             "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
             "DO_NOT_TRACK": "true",
+            "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+            # Ray lowers its workers' priority by 15: training would yield to every idle service.
+            "RAY_worker_niceness": "0",
             "LANCE_CPU_THREADS": str(self.cpu_count),
         }

@@ -86,7 +86,7 @@ def tiny(seed: int = 0) -> ModelRecipe:
         data=DataRecipe(),
         vae=VAERecipe(
             config=VAEConfig(latent_channels=8, widths=(64, 128), encoder_depth=2, decoder_depth=2),
-            optimizer=OptimizerRecipe(steps=800, batch=8, learning_rate=1e-3, warmup_steps=30),
+            optimizer=OptimizerRecipe(steps=500, batch=8, learning_rate=1e-3, warmup_steps=30),
         ),
         dit=TransformerRecipe(
             config=DiTConfig(

@@ -24,7 +24,7 @@ from flows.demo.places import Places, near
 from flows.demo.stages import Stages
 from infra.errors import InfrastructureError
 
-FILMS, WORKERS = 120, 2
+FILMS, WORKERS = 150, 2
 
 
 def run(footage: Path | None) -> int:

@@ -1,6 +1,6 @@
 """Writes the demo's world: a folder of footage as a stranger would deliver it, and the truth apart.
 
-write_world(folder, films=120, seed=0, workers=2, on_progress=print)
+write_world(folder, films=150, seed=0, workers=2, on_progress=print)
 
 folder/footage/     films, WebVTT sidecars, three broken files, two duplicates
 folder/truth.json   what the films show; see `truth_of`
@@ -46,7 +46,7 @@ class WorldRecipe:
 def write_world(
     folder: Path,
     *,
-    films: int = 120,
+    films: int = 150,
     seed: int = 0,
     workers: int = 2,
     on_progress: Callable[[int, int], None] | None = None,
