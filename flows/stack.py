@@ -94,6 +94,6 @@ def down(settings: Settings) -> list[str]:
     processes.stop(list(running.values()))
     # Flow runs and job drivers whose parents had died before.
     processes.stop(processes.marked(pidfile.stack_id))
-    pidfile.path.unlink()
+    pidfile.path.unlink(missing_ok=True)  # another `down` may be faster
     shutil.rmtree(ray_temp_dir(settings), ignore_errors=True)
     return list(running)
