@@ -1,3 +1,4 @@
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -5,7 +6,7 @@ import av
 import numpy as np
 import pytest
 
-from infra.video import read_clip
+from infra.video import read_clip, read_file_frames
 from ingest.film import FilmResult, ingest_film
 from ingest.recipe import ClipRecipe, ExtractionRecipe, IngestRecipe
 from tests.unit.ingest.footage import decode, join, shot, three_shots, write
@@ -62,6 +63,23 @@ def test_clip_bytes_show_the_films_own_frames(
         (60, 90),
     ]
     assert_same_frames(result, path)
+
+
+def test_a_turned_film_is_measured_and_cut_upright(tmp_path: Path) -> None:
+    path = three_shots(tmp_path / "phone.mp4")
+    data = bytearray(path.read_bytes())
+    matrix = data.index(b"tkhd") + 44
+    data[matrix : matrix + 36] = struct.pack(
+        ">9i", 0, 1 << 16, 0, -1 << 16, 0, 0, 0, 0, 1 << 30
+    )  # a quarter turn, as phones write it
+    path.write_bytes(data)
+    result = ingest(path)
+    assert (result.source["width"], result.source["height"]) == (96, 128)
+    clip = result.clips[1]
+    shown = read_clip(result.clip_bytes[clip["clip_id"]], clip["offset_s"], [0.0], None)
+    whole, _ = read_file_frames(path, 31)
+    assert shown.shape == (1, 128, 96, 3)
+    assert np.abs(shown[0].astype(int) - whole[30]).mean() < 0.5
 
 
 def test_h264_is_copied_not_encoded_again(tmp_path: Path) -> None:
