@@ -241,7 +241,7 @@ def evaluate(bench: Bench) -> dict[str, Any]:
         "metrics": metrics,
         "measures": [asdict(row) for row in rows],
         "table": [[row.name, row.value, f"{row.note} (n = {row.n})"] for row in rows],
-        "pictures": {name: str(path) for name, path in pictures.items()},
+        "pictures": {"samples": str(pictures["samples"])},
         "bundle": str(bench.dit_folder / "bundle"),
         "tags": {"vae_hash": bench.vae_hash},
     }
