@@ -133,7 +133,9 @@ class _Follower:
         for line in logs:
             if line.name == "reel":
                 self.say(line.message)
-            self.logs_ended = line.message.startswith("Finished in state")
+            # Tasks say the same of themselves.
+            is_run = line.name == "prefect.flow_runs"
+            self.logs_ended = is_run and line.message.startswith("Finished in state")
 
 
 def _result(run: FlowRun) -> dict[str, Any]:
