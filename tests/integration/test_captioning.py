@@ -1,0 +1,114 @@
+"""The caption job on a lake of real clips: it trains, captions the rest, and stays idle after."""
+
+import json
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from captioning.job import main
+from infra.job_files import JobContext, run_job
+from infra.lake import Lake
+from infra.recipes import to_dict
+from infra.video import encode_mp4
+from tests.unit.captioning.bars import COLORS, STEPS, TINY, clip
+
+FPS, SCALE, LEAD_IN = 10.0, 4, 3
+RECIPE = replace(TINY, steps=150)
+
+
+@pytest.fixture
+def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
+    """Clips from 16 starts, every second one captioned; each lies LEAD_IN frames into its bytes."""
+    monkeypatch.setenv("REEL_HOME", str(tmp_path / "home"))
+    lake = Lake(str(tmp_path / "home" / "lake"))
+    lake.ensure()
+    add(lake, range(16))
+    return lake
+
+
+def add(lake: Lake, starts: range) -> None:
+    rows, stored = [], {}
+    for color, way, start in product(COLORS, STEPS, starts):
+        clip_id = f"{color}-{way}-{start}"
+        small = clip(color, way, start)
+        black = np.zeros((LEAD_IN, *small.shape[1:]), np.uint8)
+        frames = np.concatenate([black, small]).repeat(SCALE, 1).repeat(SCALE, 2)
+        stored[clip_id] = encode_mp4(frames, FPS)
+        rows.append(
+            {
+                "clip_id": clip_id,
+                "status": "accepted",
+                "start_s": 2.0,
+                "end_s": 2.0 + len(small) / FPS,
+                "offset_s": LEAD_IN / FPS,
+                "width": frames.shape[2],
+                "height": frames.shape[1],
+                "sidecar": f"A {color} bar moves {way}." if start % 2 == 0 else None,
+            }
+        )
+    lake.upsert("clips", rows)
+    lake.write_clip_bytes(stored)
+
+
+def caption(lake: Lake, folder: Path) -> dict[str, Any]:
+    folder.mkdir()
+    return main(JobContext({"recipe": to_dict(RECIPE), "track": False}, folder))
+
+
+def right(lake: Lake) -> float:
+    """Share of CoCa's captions that name both the colour and the way."""
+    rows = lake.read("clips", where="caption_source = 'coca'").to_pylist()
+    hits = [
+        set(row["clip_id"].split("-")[:2]) <= set(row["caption"].rstrip(".").split())
+        for row in rows
+    ]
+    return sum(hits) / len(hits)
+
+
+def test_trains_once_captions_the_rest_and_stays_idle(lake: Lake, tmp_path: Path) -> None:
+    first = caption(lake, tmp_path / "first")
+    assert first["trained"] is True
+    assert first["by_source"] == {"sidecar": 32, "coca": 32}
+    assert first["heldout"]["clips"] > 0
+    assert right(lake) > 0.6  # chance is 0.25
+
+    versions = lake.versions()
+    assert caption(lake, tmp_path / "second")["captioned"] == 0
+    assert lake.versions() == versions
+
+    add(lake, range(17, 18))  # four new clips without words
+    third = caption(lake, tmp_path / "third")
+    assert third["trained"] is False
+    assert third["by_source"] == {"coca": 4}
+    assert third["heldout"] == first["heldout"]
+    progress = json.loads((tmp_path / "third" / "progress.json").read_text())
+    assert (progress["done"], progress["total"]) == (1, 1)
+
+
+def test_a_stop_leaves_no_captioner_and_no_caption(lake: Lake, tmp_path: Path) -> None:
+    spec = tmp_path / "job" / "spec.json"
+    spec.parent.mkdir()
+    spec.write_text(json.dumps({"recipe": to_dict(RECIPE), "track": False}))
+
+    def stopped(context: JobContext) -> dict[str, Any]:
+        context.should_stop = True
+        return main(context)
+
+    assert run_job(stopped, ["--spec", str(spec)]) == 143
+    assert not (spec.parent / "result.json").exists()
+    assert not list((tmp_path / "home").glob("captioner/*"))
+    assert lake.count("clips", "caption is not null") == 0
+
+
+def test_unknown_pretrained_model_is_one_clear_sentence(lake: Lake, tmp_path: Path) -> None:
+    spec = tmp_path / "job" / "spec.json"
+    spec.parent.mkdir()
+    spec.write_text(json.dumps({"recipe": {"pretrained_model": "coca_nowhere"}}))
+    assert run_job(main, ["--spec", str(spec)]) == 2
+    error = json.loads((spec.parent / "error.json").read_text())
+    assert error["message"].startswith("open_clip knows no model 'coca_nowhere'")
+    assert error["retryable"] is False
