@@ -11,7 +11,7 @@ class ShotRecipe:
     """A cut's frame score over the mean of its neighbours' (PySceneDetect's adaptive threshold)."""
     cut_min_score: float = 4.0
     """The least frame score of a cut, in levels of 255."""
-    cut_min_peak: float = 20.0
+    cut_min_peak: float = 30.0
     """The least mean level change, at a cut, of the 12x9 grid cell that changes most."""
     ramp_min: float = 0.7
     """Mean level change in nine frames, over pixels that change evenly, that may be a dissolve."""
