@@ -9,6 +9,7 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
@@ -42,8 +43,13 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 def _cell(value: object) -> str:
     if isinstance(value, float):
-        return f"{value:.4g}"
+        return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
     return str(value).replace("|", "\\|").replace("\n", " ")
+
+
+def readable(uri: str) -> str:
+    """A file's URI as the path that a person knows it by; another kind of URI stays."""
+    return unquote(uri.removeprefix("file://")) if uri.startswith("file://") else uri
 
 
 def picture(image: "Image", label: str) -> str:

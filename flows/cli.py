@@ -167,12 +167,13 @@ def releases() -> None:
 def quarantine() -> None:
     """List the files that could not be used, and why."""
     settings = _settings()
+    from flows.refresh_report import quarantine_rows
     from infra.lake import Lake
 
     lake = Lake(settings.lake_uri)
     lake.ensure()
-    for row in lake.read("quarantine", ["uri", "stage", "reason", "error"]).to_pylist():
-        print(f"{row['uri']}\n    {row['stage']}: {row['reason']}: {row['error']}")
+    for row in quarantine_rows(lake):
+        print(f"{row['file']}\n    {row['reason']} ({row['what the reader said']})")
 
 
 def _run(flow_name: str, parameters: dict[str, Any]) -> dict[str, Any]:

@@ -82,8 +82,21 @@ def _reasons(reasons: dict[str, int]) -> str:
 def quarantine_rows(lake: "Lake") -> list[dict[str, Any]]:
     """One row a file that could not be used, newest first."""
     columns = ["uri", "stage", "reason", "error", "last_seen"]
-    rows: list[dict[str, Any]] = lake.read("quarantine", columns).to_pylist()
-    return sorted(rows, key=lambda row: str(row["last_seen"]), reverse=True)
+    rows = sorted(
+        lake.read("quarantine", columns).to_pylist(),
+        key=lambda row: str(row["last_seen"]),
+        reverse=True,
+    )
+    return [
+        {
+            "file": artifacts.readable(row["uri"]),
+            "reason": row["reason"],
+            "what the reader said": row["error"],
+            "stage": row["stage"],
+            "last seen": row["last_seen"],
+        }
+        for row in rows
+    ]
 
 
 def difference_page(change: dict[str, Any], old: "ReleaseInfo | None", new: "ReleaseInfo") -> str:
@@ -99,7 +112,7 @@ def difference_page(change: dict[str, Any], old: "ReleaseInfo | None", new: "Rel
     ]
     for title, uris in (("Added", change["sources_added"]), ("Removed", change["sources_removed"])):
         if uris:
-            listed = [f"- `{uri}`" for uri in uris[:LISTED]]
+            listed = [f"- `{artifacts.readable(uri)}`" for uri in uris[:LISTED]]
             more = [f"- and {len(uris) - LISTED} more"] if len(uris) > LISTED else []
             parts.append("\n".join([f"## {title}", "", *listed, *more]))
     return "\n\n".join(parts)

@@ -102,8 +102,8 @@ def _mlflow(settings: Settings) -> Service:
         ports={"REEL_MLFLOW_PORT": settings.mlflow_port},
         url=settings.mlflow_url,
         health_url=f"{settings.mlflow_url}/health",
-        # Not needed by itself: on few cores, three servers that start at once all start late.
-        needs="ray",
+        # Not for its sake: on few cores, three servers that start at once all start late.
+        needs="prefect",
     )
 
 
@@ -135,7 +135,11 @@ def _ray(settings: Settings) -> Service:
         ],
         # Ray turns a loopback address into the machine's public one, and would listen there
         # without a password. This switch, meant for desktops, keeps everything on loopback.
-        env={"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"},
+        env={
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+            # Parts of Ray that look for "the" cluster must not find somebody else's.
+            "RAY_ADDRESS": settings.ray_address,
+        },
         ports={
             "REEL_RAY_PORT": settings.ray_port,
             "REEL_RAY_DASHBOARD_PORT": settings.ray_dashboard_port,

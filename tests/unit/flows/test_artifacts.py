@@ -16,6 +16,7 @@ def test_table_aligns_numbers_right_and_rounds_them() -> None:
     lines = artifacts.table(["number", "value"], [("loss", 0.123456), ("steps", 12)]).splitlines()
     assert lines[1] == "| --- | ---: |"
     assert "0.1235" in lines[2]
+    assert "| 12346 |" in artifacts.table(["seconds"], [(12345.6,)])
 
 
 def test_empty_table_has_its_head() -> None:
@@ -33,3 +34,8 @@ def test_picture_is_carried_inside_and_scaled_to_a_page() -> None:
     red, green, _blue = shown.getpixel((800, 6))  # type: ignore[misc]
     assert red > 240
     assert green < 15
+
+
+def test_file_uri_reads_as_its_path() -> None:
+    assert artifacts.readable("file:///films/Caf%C3%A9%201.mp4") == "/films/Café 1.mp4"
+    assert artifacts.readable("s3://bucket/a%20b.mp4") == "s3://bucket/a%20b.mp4"
