@@ -173,7 +173,8 @@ def quarantine() -> None:
     lake = Lake(settings.lake_uri)
     lake.ensure()
     for row in quarantine_rows(lake):
-        print(f"{row['file']}\n    {row['reason']} ({row['what the reader said']})")
+        said = row["what the reader said"]
+        print(f"{row['file']}\n    {row['reason']}{f' ({said})' if said else ''}")
 
 
 def _run(flow_name: str, parameters: dict[str, Any]) -> dict[str, Any]:
