@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 import torch
 
@@ -60,7 +62,7 @@ def test_euler_recovers_data_along_a_straight_path() -> None:
     times = schedule(SamplerRecipe(steps=5, shift=3.0)).tolist()
     assert times[0] == 1 and times[-1] == 0 and times == sorted(times, reverse=True)
     state = noise
-    for now, following in zip(times, times[1:], strict=False):
+    for now, following in itertools.pairwise(times):
         state = state + (following - now) * (noise - x)
     torch.testing.assert_close(state, x, rtol=1e-4, atol=1e-5)
     assert torch.equal(add_noise(x, noise, torch.tensor([0.0, 1.0, 0.0]))[1], noise[1])
