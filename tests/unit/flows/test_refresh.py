@@ -1,11 +1,14 @@
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from flows import refresh, refresh_report
+from infra.catalog import Catalog
 from infra.errors import InputError
-from infra.releases import ReleaseInfo
+from infra.lake import Lake
+from infra.releases import ReleaseInfo, create_release
 
 INGESTED: dict[str, Any] = {
     "funnel": {
@@ -81,3 +84,21 @@ def test_no_footage_and_relative_paths_are_refused(monkeypatch: pytest.MonkeyPat
         refresh.footage_uri("")
     with pytest.raises(InputError, match="'films' is a relative path"):
         refresh.footage_uri("films")
+
+
+def test_captions_are_skipped_only_when_content_and_recipes_are_the_released_ones(
+    tmp_path: Path,
+) -> None:
+    lake, catalog = Lake(str(tmp_path / "lake")), Catalog(f"sqlite:///{tmp_path / 'catalog.db'}")
+    lake.ensure()
+    catalog.migrate()
+    clip = {"clip_id": "1", "status": "accepted", "split": "train", "start_s": 0.0, "end_s": 2.0}
+    lake.upsert("clips", [clip | {"caption": "a red ball"}])
+    marks = {"ingest": "f00", "caption": "ba5"}
+    assert not refresh.is_released(lake, catalog, marks)
+    create_release(lake, catalog, fingerprints=marks)
+    assert refresh.is_released(lake, catalog, marks)
+    assert not refresh.is_released(lake, catalog, marks | {"caption": "new"})
+    lake.upsert("clips", [clip | {"clip_id": "2"}])
+    assert not refresh.is_released(lake, catalog, marks)
+    catalog.close()
