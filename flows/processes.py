@@ -9,12 +9,14 @@ import os
 import socket
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 
 MARK = "REEL_STACK"
 GRACE_S = 8.0
+CHILD_GRACE_S = 3.0
 
 
 def start(command: Sequence[str], env: Mapping[str, str], log: Path, stack_id: str) -> psutil.Popen:
@@ -65,17 +67,18 @@ def marked(stack_id: str) -> list[psutil.Process]:
 
 
 def stop(processes: Sequence[psutil.Process], grace_s: float = GRACE_S) -> None:
-    """End `processes` and their descendants: ask first, then kill what is left after `grace_s`."""
-    tree = {}
-    for process in processes:
-        for member in family(process):
-            tree[member.pid] = member
-    for process in processes:
-        _signal(process, kill=False)
-    _gone, alive = psutil.wait_procs(list(tree.values()), timeout=grace_s)
-    for process in alive:
-        _signal(process, kill=True)
-    psutil.wait_procs(alive, timeout=grace_s)
+    """End `processes` and all that descend from them; what has not ended in time is killed.
+
+    The processes themselves are asked first, since they know best how to end their children.
+    """
+    tree = {member.pid: member for process in processes for member in family(process)}
+    _signal(processes, kill=False)
+    psutil.wait_procs(processes, timeout=grace_s)
+    left = [member for member in tree.values() if is_running(member)]
+    _signal(left, kill=False)
+    _gone, deaf = psutil.wait_procs(left, timeout=min(grace_s, CHILD_GRACE_S))
+    _signal(deaf, kill=True)
+    psutil.wait_procs(deaf, timeout=grace_s)
 
 
 def family(process: psutil.Process) -> list[psutil.Process]:
@@ -86,11 +89,10 @@ def family(process: psutil.Process) -> list[psutil.Process]:
         return []
 
 
-def _signal(process: psutil.Process, *, kill: bool) -> None:
-    try:
-        process.kill() if kill else process.terminate()
-    except psutil.NoSuchProcess:
-        return
+def _signal(processes: Sequence[psutil.Process], *, kill: bool) -> None:
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.kill() if kill else process.terminate()
 
 
 def port_is_free(host: str, port: int) -> bool:
