@@ -3,6 +3,7 @@
 A fixture for another service takes `start_service` and names one of `flows.services.services`.
 """
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -31,6 +32,15 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
             patch.setenv(name, value)
         patch.setenv("PYTHONPATH", str(ROOT))
         yield found
+
+
+@pytest.fixture
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Settings of a home of this test's own, whatever the session's services were told."""
+    for name in [name for name in os.environ if name.startswith("REEL_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("REEL_HOME", str(tmp_path / "home"))
+    return Settings()
 
 
 @pytest.fixture(scope="session")

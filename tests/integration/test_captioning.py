@@ -13,6 +13,7 @@ from captioning.job import main
 from infra.job_files import JobContext, run_job
 from infra.lake import Lake
 from infra.recipes import to_dict
+from infra.settings import Settings
 from infra.video import encode_mp4
 from tests.unit.captioning.bars import COLORS, STEPS, TINY, clip
 
@@ -21,10 +22,9 @@ RECIPE = replace(TINY, steps=150)
 
 
 @pytest.fixture
-def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
+def lake(own_home: Settings) -> Lake:
     """Clips from 16 starts, every second one captioned; each lies LEAD_IN frames into its bytes."""
-    monkeypatch.setenv("REEL_HOME", str(tmp_path / "home"))
-    lake = Lake(str(tmp_path / "home" / "lake"))
+    lake = Lake(own_home.lake_uri)
     lake.ensure()
     add(lake, range(16))
     return lake
