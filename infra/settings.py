@@ -105,5 +105,9 @@ class Settings(BaseSettings):
             "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
             # Ray lowers its workers' priority by 15: training would yield to every idle service.
             "RAY_worker_niceness": "0",
+            # glibc would hand large tensors back to the kernel and fault them in again at every
+            # step of training: 14 % of it, measured.
+            "MALLOC_MMAP_THRESHOLD_": str(2**25),
+            "MALLOC_TRIM_THRESHOLD_": str(2**32),
             "LANCE_CPU_THREADS": str(self.cpu_count),
         }

@@ -64,11 +64,22 @@ def grid_positions(frames: int, height: int, width: int, fps: float, config: DiT
     return torch.stack(torch.meshgrid(t, y, x, indexing="ij"), dim=-1).reshape(-1, 3)
 
 
+def table_order(documents: Sequence[Document]) -> list[int]:
+    """Indices of the documents in the order in which `pack` lays them out: by length."""
+
+    def length(index: int) -> int:
+        document = documents[index]
+        # In units that hold for any patch size; only equality and order matter.
+        return len(document.text_LD) * 10**9 + document.latents_GChw[:, 0].numel()
+
+    return sorted(range(len(documents)), key=length)
+
+
 def pack(documents: Sequence[Document], config: DiTConfig) -> Rows:
     """Lay documents out as one table of rows, each as text rows and then patch rows."""
     patch_values = config.latent_channels * config.patch**2
     patches, text, is_text, given, positions, steps, lengths = [], [], [], [], [], [], []
-    for document in documents:
+    for document in (documents[index] for index in table_order(documents)):
         frames, _, height, width = document.latents_GChw.shape
         tokens, rows = len(document.text_LD), patchify(document.latents_GChw, config.patch)
         per_frame = len(rows) // frames
@@ -96,19 +107,18 @@ def pack(documents: Sequence[Document], config: DiTConfig) -> Rows:
         positions_N3=torch.cat(positions).to(device),
         timesteps_U=distinct.to(device),
         timestep_index_N=index.to(device),
-        layout=Layout.of(lengths),
+        layout=Layout(tuple(lengths)),
     )
 
 
 def split(rows_NP: Tensor, documents: Sequence[Document], config: DiTConfig) -> list[Tensor]:
     """Undo `pack` on a row-wise output: latents (G, C, h, w) for each document."""
-    outputs, at = [], 0
-    for document in documents:
-        frames, _, height, width = document.latents_GChw.shape
-        count = frames * (height // config.patch) * (width // config.patch)
-        at += len(document.text_LD)
-        outputs.append(
-            unpatchify(rows_NP[at : at + count], document.latents_GChw.shape, config.patch)
-        )
+    outputs: list[Tensor] = [rows_NP] * len(documents)
+    at = 0
+    for index in table_order(documents):
+        shape = documents[index].latents_GChw.shape
+        count = shape[0] * (shape[2] // config.patch) * (shape[3] // config.patch)
+        at += len(documents[index].text_LD)
+        outputs[index] = unpatchify(rows_NP[at : at + count], shape, config.patch)
         at += count
     return outputs

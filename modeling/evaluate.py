@@ -44,9 +44,10 @@ def heldout_loss(bundle: Bundle, clips: Sequence[LatentClip]) -> Measure:
         for clip in clips:
             latents = clip.windows_WGChw[0]
             given = torch.zeros(len(latents), dtype=torch.bool)
+            timesteps = torch.full((len(latents),), timestep)
             tokens = bundle.tokenizer.encode(clip.caption)
             samples.append(
-                noised(latents, given, timestep, tokens, bundle.recipe.data.fps, generator)
+                noised(latents, given, timesteps, tokens, bundle.recipe.data.fps, generator)
             )
         losses.append(float(dit_loss(bundle.dit, bundle.text, samples)))
     note = f"velocity error at t = {', '.join(map(str, LOSS_TIMESTEPS))}"

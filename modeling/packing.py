@@ -3,12 +3,13 @@
 A batch is a table of rows. Each document owns a run of rows, text first and then latent patches in
 (t, y, x) order. Attention stays inside a document; everything else is row by row, so no row is
 wasted on padding. On CUDA one variable-length kernel serves the whole table; on CPU, where that
-kernel does not exist, documents of equal length are stacked and attended to together.
+kernel does not exist, neighbours of equal length are attended to together. `pack` therefore lays
+documents out by length: no row is moved for attention, and none moved back for its gradient.
 
 Shapes: N rows of the table, H heads, D channels a head.
 """
 
-from collections.abc import Sequence
+import itertools
 from dataclasses import dataclass
 
 import torch
@@ -18,26 +19,14 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Layout:
-    """Where each document's rows are.
-
-    `lengths` are rows per document, in table order. `groups` holds, for each distinct length, the
-    row indices (documents, length) of its documents: what the CPU path stacks.
-    """
+    """Where each document's rows are: `lengths` are rows per document, in table order."""
 
     lengths: tuple[int, ...]
-    groups: tuple[Tensor, ...]
 
-    @classmethod
-    def of(cls, lengths: Sequence[int]) -> "Layout":
-        starts: dict[int, list[int]] = {}
-        at = 0
-        for length in lengths:
-            starts.setdefault(length, []).append(at)
-            at += length
-        groups = tuple(
-            torch.tensor(first)[:, None] + torch.arange(length) for length, first in starts.items()
-        )
-        return cls(tuple(lengths), groups)
+    @property
+    def runs(self) -> list[tuple[int, int]]:
+        """(documents, length) of each run of neighbours of equal length."""
+        return [(len(list(run)), length) for length, run in itertools.groupby(self.lengths)]
 
     def offsets(self, device: torch.device) -> Tensor:
         """Cumulative document starts, int32, as variable-length kernels want them."""
@@ -54,17 +43,12 @@ def attend(q_NHD: Tensor, k_NHD: Tensor, v_NHD: Tensor, layout: Layout) -> Tenso
         out = varlen_attn(q_NHD, k_NHD, v_NHD, offsets, offsets, longest, longest)
         assert isinstance(out, Tensor)
         return out
-    if len(layout.groups) == 1:
-        rows = layout.groups[0]
-        return _attend_stacked(q_NHD, k_NHD, v_NHD, rows.shape[0])
-    order = torch.cat([rows.flatten() for rows in layout.groups])
+    runs = layout.runs
     parts = [
-        _attend_stacked(
-            q_NHD[rows.flatten()], k_NHD[rows.flatten()], v_NHD[rows.flatten()], len(rows)
-        )
-        for rows in layout.groups
+        part.split([count * length for count, length in runs]) for part in (q_NHD, k_NHD, v_NHD)
     ]
-    return torch.cat(parts)[order.argsort()]
+    stacked = zip(*parts, runs, strict=True)
+    return torch.cat([_attend_stacked(q, k, v, count) for q, k, v, (count, _) in stacked])
 
 
 def _attend_stacked(q_NHD: Tensor, k_NHD: Tensor, v_NHD: Tensor, documents: int) -> Tensor:

@@ -7,9 +7,9 @@ import torch
 from torch import Generator, Tensor
 
 from modeling.dit import DiT
-from modeling.documents import Document, pack, patchify
+from modeling.documents import Document, pack, patchify, table_order
 from modeling.latents import LatentClip
-from modeling.noise import add_noise, sample_given, sample_timestep
+from modeling.noise import add_noise, sample_given, sample_timesteps
 from modeling.recipes import TransformerRecipe
 from modeling.text import NULL, TextEncoder, Tokenizer, token_tensor
 
@@ -51,23 +51,22 @@ class SampleMaker:
             latents = latents[:1]
         tokens = [NULL] if drop < self.recipe.caption_drop else self.tokens[index]
         given = sample_given(len(latents), self.recipe.noise, rng)
-        timestep = sample_timestep(self.recipe.noise, rng)
-        return noised(latents, given, float(timestep), tokens, self.fps, rng)
+        timesteps = sample_timesteps(given, self.recipe.noise, rng)
+        return noised(latents, given, timesteps, tokens, self.fps, rng)
 
 
 def noised(
     latents_GChw: Tensor,
     given_G: Tensor,
-    timestep: float,
+    timesteps_G: Tensor,
     tokens: list[int],
     fps: float,
     rng: Generator,
 ) -> Sample:
-    """A sample at one timestep; given frames stay clean."""
+    """A sample at those timesteps, which are 0 for given frames."""
     noise = torch.randn(latents_GChw.shape, generator=rng)
-    timesteps = torch.full((len(latents_GChw),), timestep).masked_fill(given_G, 0)
-    noisy = add_noise(latents_GChw, noise, timesteps)
-    return Sample(noisy, noise - latents_GChw, timesteps, given_G, tokens, fps)
+    noisy = add_noise(latents_GChw, noise, timesteps_G)
+    return Sample(noisy, noise - latents_GChw, timesteps_G, given_G, tokens, fps)
 
 
 def dit_loss(dit: DiT, text: TextEncoder, samples: Sequence[Sample]) -> Tensor:
@@ -80,7 +79,8 @@ def dit_loss(dit: DiT, text: TextEncoder, samples: Sequence[Sample]) -> Tensor:
     ]
     rows = pack(documents, dit.config)
     predicted = dit(rows)[~rows.is_text_N].float()
-    target = torch.cat([patchify(sample.velocity_GChw, dit.config.patch) for sample in samples])
+    order = table_order(documents)
+    target = torch.cat([patchify(samples[i].velocity_GChw, dit.config.patch) for i in order])
     asked = ~rows.given_N[~rows.is_text_N]
     error: Tensor = (predicted - target)[asked].square().mean()
     return error

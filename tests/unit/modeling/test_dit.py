@@ -40,7 +40,7 @@ def test_grouped_attention_equals_a_loop_over_documents() -> None:
         scores = torch.einsum("qhd,khd->hqk", q[rows], k[rows]) / 8**0.5
         expected.append(torch.einsum("hqk,khd->qhd", scores.softmax(-1), v[rows]))
         at += length
-    torch.testing.assert_close(attend(q, k, v, Layout.of(lengths)), torch.cat(expected))
+    torch.testing.assert_close(attend(q, k, v, Layout(tuple(lengths))), torch.cat(expected))
 
 
 def test_a_fresh_model_predicts_nothing() -> None:

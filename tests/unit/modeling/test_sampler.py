@@ -3,7 +3,7 @@ import itertools
 import pytest
 import torch
 
-from modeling.noise import NoiseRecipe, add_noise, sample_given
+from modeling.noise import NoiseRecipe, add_noise, sample_given, sample_timesteps
 from modeling.sampler import SamplerRecipe, SamplingStopped, Task, sample, schedule
 from tests.unit.modeling.small import CHANNELS, WIDTH, small_bundle
 
@@ -77,3 +77,13 @@ def test_patterns_come_in_their_shares_and_never_give_everything() -> None:
     heads, tails = given[:, 0].float().mean(), given[:, -1].float().mean()
     assert abs(heads - 0.3) < 0.03 and abs(tails - 0.2) < 0.03
     assert not sample_given(1, recipe, generator).any()
+
+
+def test_frames_asked_for_share_a_timestep_or_have_each_their_own() -> None:
+    given = torch.tensor([True, False, False, False])
+    recipe = NoiseRecipe(independent_share=0.3)
+    generator = torch.Generator().manual_seed(0)
+    steps = torch.stack([sample_timesteps(given, recipe, generator) for _ in range(2000)])
+    assert not steps[:, 0].any() and (steps[:, 1:] > 0).all()
+    shared = (steps[:, 1] == steps[:, 2]) & (steps[:, 2] == steps[:, 3])
+    assert abs(shared.float().mean() - 0.7) < 0.03
