@@ -7,8 +7,10 @@ The submission id comes from the catalog, so a caller that was killed attaches t
 when it asks again. Ray itself is imported only when it is needed.
 """
 
+import os
 import shlex
 import signal
+import socket
 import sys
 import time
 from pathlib import Path
@@ -34,12 +36,34 @@ from infra.settings import Settings
 if TYPE_CHECKING:
     from ray.job_submission import JobDetails, JobSubmissionClient
 
-__all__ = ["InlineJobs", "Job", "JobBackend", "OnLog", "OnProgress", "RayJobs"]
+__all__ = ["InlineJobs", "Job", "JobBackend", "OnLog", "OnProgress", "RayJobs", "connect"]
 
 POLL_S = 1.0
 STOP_WAIT_S = 60  # Ray's own 3 s would kill a job in the middle of its checkpoint
 PATIENCE_S = 60.0  # how long Ray may be out of reach before a follower gives up
 LAST_LINES = 20
+
+
+def connect(settings: Settings) -> Any:
+    """The ray module, connected to the cluster. It is imported here: that takes a second.
+
+    Raises:
+        InfrastructureError: no cluster answers.
+    """
+    try:
+        # Ray itself would wait for minutes, and then say only that it timed out.
+        socket.create_connection((settings.host, settings.ray_port), timeout=5).close()
+    except OSError as error:
+        raise InfrastructureError(
+            f"no Ray cluster answers at {settings.ray_address}; start it: reel up"
+        ) from error
+    # Or Ray would look for a loopback head at the machine's public address; read at import.
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    import ray
+
+    if not ray.is_initialized():
+        ray.init(address=settings.ray_address, log_to_driver=False, configure_logging=False)
+    return ray
 
 
 class _LostError(InfrastructureError):

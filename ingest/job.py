@@ -5,8 +5,6 @@ result: {"funnel": {files, duplicates, quarantined, accepted, shots, clips, reje
          "new_sources", "new_clips", "captions", "seconds" (of footage in clips), "wall_s"}
 """
 
-import os
-import socket
 import sys
 import time
 from collections import defaultdict, deque
@@ -16,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from infra.errors import InfrastructureError, InputError
+from infra.errors import InputError
 from infra.job_files import JobContext, run_job
 from infra.lake import Lake
+from infra.ray_jobs import connect
 from infra.recipes import fingerprint, from_dict
 from infra.settings import Settings
 from ingest.captions import apply_captions
@@ -139,7 +138,7 @@ def _read_with_ray(
     """Results as they finish; no more films are in flight than twice the cores."""
     if not tasks:
         return
-    ray = _connect(settings)
+    ray = connect(settings)
     remote = ray.remote(num_cpus=1, max_retries=1)(ingest_film)
     waiting, running = deque(tasks), dict[Any, Task]()
     while waiting or running:
@@ -149,24 +148,6 @@ def _read_with_ray(
         ready, _ = ray.wait(list(running), num_returns=1)
         task = running.pop(ready[0])
         yield task, _result(ray, ready[0], task, recipe)
-
-
-def _connect(settings: Settings) -> Any:
-    """The ray module, connected; imported here, since a refresh without news does not need it."""
-    try:
-        # Ray itself would wait for minutes, and then say only that it timed out.
-        socket.create_connection((settings.host, settings.ray_port), timeout=5).close()
-    except OSError as error:
-        raise InfrastructureError(
-            f"no Ray cluster answers at {settings.ray_address}; start it: reel up"
-        ) from error
-    # Or Ray would look for a loopback head at the machine's public address; read at import.
-    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
-    import ray
-
-    if not ray.is_initialized():
-        ray.init(address=settings.ray_address, log_to_driver=False)
-    return ray
 
 
 def _result(ray: Any, reference: Any, task: Task, recipe: IngestRecipe) -> FilmResult:

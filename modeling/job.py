@@ -18,6 +18,7 @@ import torch
 
 from infra.errors import InputError, JobError
 from infra.job_files import JobContext, read_json, run_job
+from infra.ray_jobs import connect
 from infra.settings import Settings
 from modeling.bundle import load_bundle
 from modeling.generate import Generator, Request
@@ -52,16 +53,17 @@ def train_here(context: JobContext) -> dict[str, Any]:
 
 def train_with_ray(context: JobContext, workers: int) -> dict[str, Any]:
     """One training step under Ray Train, data-parallel over `workers` processes."""
-    import ray
+    settings = Settings()
+    bench = Bench.open(context)  # a wrong recipe or release ends here, in one sentence
+    if (done := bench.done(context.spec["step"])) is not None:
+        return done  # without waking Ray Train, which takes ten seconds
+    connect(settings)
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
-    settings = Settings()
-    ray.init(address=settings.ray_address, log_to_driver=True, configure_logging=False)
     stop = context.folder / STOP_FILE
     stop.unlink(missing_ok=True)
     threading.Thread(target=_relay_stop, args=(context, stop), daemon=True).start()
-    Bench.open(context)  # a wrong recipe or release ends here, in one sentence
     trainer = TorchTrainer(
         train_worker,
         train_loop_config={

@@ -83,6 +83,10 @@ class Bench:
     def vae_hash(self) -> str:
         return file_hash(self.vae_folder / "vae.safetensors")[:16]
 
+    def done(self, step: str) -> dict[str, Any] | None:
+        """What a training step that has ended came to; None while it has not."""
+        return read_json((self.vae_folder if step == "vae" else self.dit_folder) / "done.json")
+
     def clips(self) -> list[Clip]:
         """The release's clips, decoded once and kept as a file that later steps map."""
         return load_pixels(
@@ -121,7 +125,7 @@ class Bench:
 def train_vae(bench: Bench, should_stop: Callable[[], bool]) -> dict[str, Any]:
     """Train the VAE on the release's clips, measure its latents, write its weights."""
     recipe = bench.recipe.vae
-    if (done := read_json(bench.vae_folder / "done.json")) is not None:
+    if (done := bench.done("vae")) is not None:
         return done
     check_memory(bench.recipe)
     clips = [clip for clip in bench.clips() if clip.split == "train"]
@@ -169,7 +173,7 @@ def encode_latents(bench: Bench) -> dict[str, Any]:
 def train_dit(bench: Bench, should_stop: Callable[[], bool]) -> dict[str, Any]:
     """Train the transformer on the release's latents; its averaged weights become a bundle."""
     recipe = bench.recipe.dit
-    if (done := read_json(bench.dit_folder / "done.json")) is not None:
+    if (done := bench.done("dit")) is not None:
         return done
     check_memory(bench.recipe)
     captions = {c.clip_id: c.caption for c in bench.clips() if c.split == "train"}
@@ -213,7 +217,7 @@ def evaluate(bench: Bench) -> dict[str, Any]:
     held = [clip for clip in bench.clips() if clip.split == "val"]
     latents = read_latents(bench.lake, bench.vae_hash, {c.clip_id: c.caption for c in held})
     bench.context.progress(1, 4, "measuring")
-    trained = read_json(bench.dit_folder / "done.json") or {}
+    trained = bench.done("dit") or {}
     rows = [
         measures.heldout_loss(bundle, latents),
         measures.vae_psnr(bundle, held),

@@ -12,11 +12,11 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-import ray
 from ray import serve
 
 from infra.errors import InfrastructureError, InputError, JobError, ReelError
 from infra.job_files import JobContext, read_json, run_job, write_json
+from infra.ray_jobs import connect
 from infra.settings import Settings
 from infra.tracking import Tracking
 from modeling.bundle import load_bundle
@@ -37,8 +37,7 @@ def main(context: JobContext) -> dict[str, Any]:
     bundle = fetch(settings, version)
     info = describe(bundle, version)
     context.progress(1, 3, f"starting version {version}")
-    if not ray.is_initialized():
-        ray.init(address=settings.ray_address, log_to_driver=False)
+    connect(settings)
     start_http(settings)
     deploy(settings, info, bundle)
     context.progress(3, 3, f"version {version} is healthy")
