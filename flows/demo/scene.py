@@ -15,7 +15,8 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float32]
 Frames = npt.NDArray[np.uint8]
 
-SHAPES = ("circle", "square", "triangle")
+SHAPES = ("circle", "cross", "triangle")  # a square would differ from a circle by a few pixels
+ARM = 0.38  # half the width of a cross's arms, over its radius
 COLORS = {
     "red": (226, 54, 54),
     "green": (52, 190, 84),
@@ -140,8 +141,9 @@ def _distance(shape: str, x: Floats, y: Floats, radius: float) -> Floats:
     """Signed distance in pixels to the outline; negative inside."""
     if shape == "circle":
         distance = np.hypot(x, y) - radius
-    elif shape == "square":
-        distance = np.maximum(np.abs(x), np.abs(y)) - np.float32(radius) * np.float32(0.88)
+    elif shape == "cross":
+        far, near = np.maximum(np.abs(x), np.abs(y)), np.minimum(np.abs(x), np.abs(y))
+        distance = np.maximum(far - radius, near - radius * ARM)
     else:  # an upright triangle: base at the bottom, two straight sides meeting at the top
         sides = (np.abs(x) - (y + radius) * 0.5) / math.hypot(1.0, 0.5)
         distance = np.maximum(sides, y - radius)
