@@ -142,7 +142,7 @@ def _decode(data: bytes, row: dict[str, float], recipe: DataRecipe) -> npt.NDArr
 def window_starts(num_frames: int, recipe: DataRecipe) -> list[int]:
     """First frames of the windows of a clip, evenly spaced, at most `max_windows` of them."""
     last = num_frames - recipe.num_frames
-    count = min(recipe.max_windows, last // 2 + 1)
+    count = min(recipe.max_windows, last + 1)
     return [round(index * last / max(count - 1, 1)) for index in range(count)]
 
 

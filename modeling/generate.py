@@ -112,11 +112,11 @@ class Generator:
                 raise GenerationCancelled from None
             video = self._join(video, latents, window, request)
             count += 1
-        forward = request.direction == "forward"
-        return video[: request.num_frames] if forward else video[-request.num_frames :]
+        return asked_for(video, request)
 
     def generate_windows(self, requests: Sequence[Request]) -> list[Frames]:
-        """One window for each request, many at a time; each is what `generate` would give."""
+        """One window for each request, many at a time; each is what `generate` would give, or its
+        part next to the given frames where one window is not enough."""
         videos: list[Frames] = []
         for first in range(0, len(requests), WINDOWS_PER_CALL):
             part = requests[first : first + WINDOWS_PER_CALL]
@@ -127,7 +127,7 @@ class Generator:
             ]
             latents = self._sample(windows, part, None)
             videos += [
-                self._join(video, z, window, request)
+                asked_for(self._join(video, z, window, request), request)
                 for video, z, window, request in zip(given, latents, windows, part, strict=True)
             ]
         return videos
@@ -185,10 +185,13 @@ class Generator:
         return self.data.num_frames - (1 + GROUP * (context - 1) if context else 0)
 
     def _context_groups(self, frames: int) -> int:
-        """Latent frames that the next window is given of `frames` existing ones, going forward."""
+        """Latent frames that the next window is given of `frames` existing ones, going forward.
+
+        Half a window: enough to see how things move, and the other half is new.
+        """
         if frames == 0:
             return 0
-        return min(1 + (frames - 1) // GROUP, self.window_groups - 1)
+        return min(1 + (frames - 1) // GROUP, (self.window_groups + 1) // 2)
 
     @torch.no_grad()
     def _next_window(self, video: Frames, request: Request, count: int) -> _Window:
@@ -220,6 +223,12 @@ class Generator:
             return np.concatenate([decoded[:-GROUP], video])
         known = 1 + GROUP * (int(window.given_G.sum()) - 1)
         return np.concatenate([video, decoded[known:]])
+
+
+def asked_for(video: Frames, request: Request) -> Frames:
+    """At most the frames that were asked for; what is too much is far from the given frames."""
+    forward = request.direction == "forward"
+    return video[: request.num_frames] if forward else video[-request.num_frames :]
 
 
 def fit(frame_HWC: Frames, height: int, width: int) -> Frames:

@@ -15,9 +15,9 @@ class DataRecipe:
     """How clips become training windows."""
 
     fps: float = 8.0
-    num_frames: int = 9
+    num_frames: int = 13
     """Frames of a window, 1 + 4k."""
-    max_frames: int = 13
+    max_frames: int = 16
     """Frames kept of each clip; windows are cut from them."""
     side_multiple: int = 16
     """Sides are multiples of this many pixels: 8 for the VAE times the transformer's patch."""
@@ -93,7 +93,7 @@ def tiny(seed: int = 0) -> ModelRecipe:
                 width=192, depth=6, heads=3, patch=2, latent_channels=8, text_width=192
             ),
             optimizer=OptimizerRecipe(
-                steps=1300, batch=64, learning_rate=2e-3, muon_learning_rate=1.2e-2
+                steps=1400, batch=64, learning_rate=2e-3, muon_learning_rate=1.2e-2
             ),
         ),
     )

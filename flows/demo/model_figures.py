@@ -26,8 +26,7 @@ T = TypeVar("T")
 RECONSTRUCTED = 240
 SEEN_PROMPTS = 144
 SEEDS_OF_UNSEEN = 4
-EXTENDED, NEW_FRAMES = 40, 8
-MIN_PART = 5  # frames on each side of a seam, or the oracle has no direction to read
+EXTENDED, GIVEN_FRAMES, NEW_FRAMES = 40, 9, 8
 SHAPES = ((256, 192), (208, 208), (192, 256))  # (width, height) asked for, in turn
 SAME = ("shape", "color", "direction")  # what must hold across a seam
 
@@ -76,28 +75,29 @@ def prompt_accuracy(generator: "Generator", unseen: Sequence[Attributes]) -> dic
 
 def extend_continuity(generator: "Generator", clips: Sequence["Clip"]) -> Figure:
     """Real clips that the model continues, half of them forward, half backward: the same object
-    in the given and the new part."""
+    in the given and the new part. What is given is the end of the clip that leaves the object room
+    to come from or to go to: seen from its first frames, it was outside the frame a second ago."""
     from modeling.generate import Request
 
-    count = generator.data.num_frames
     requests = []
     for seed, clip in enumerate(spread(clips, EXTENDED)):
-        given = clip.frames_THWC[:count]
+        forward = seed % 2 == 0
+        given = clip.frames_THWC[:GIVEN_FRAMES] if forward else clip.frames_THWC[-GIVEN_FRAMES:]
         requests.append(
             Request(
                 prompt=clip.caption,
-                num_frames=count + NEW_FRAMES,
+                num_frames=GIVEN_FRAMES + NEW_FRAMES,
                 height=given.shape[1],
                 width=given.shape[2],
                 seed=seed,
                 given=given,
-                direction="forward" if seed % 2 == 0 else "backward",
+                direction="forward" if forward else "backward",
             )
         )
     kept: dict[str, list[bool]] = {"forward": [], "backward": []}
     for request, video in zip(requests, extended(generator, requests), strict=True):
         forward = request.direction == "forward"
-        seam = count if forward else len(video) - count
+        seam = GIVEN_FRAMES if forward else NEW_FRAMES
         before, after = read_attributes(video[:seam]), read_attributes(video[seam:])
         kept[request.direction].append(continues(before, after))
     rate = Rate(right=sum(sum(marks) for marks in kept.values()), n=len(requests))
@@ -119,12 +119,7 @@ def extended(generator: "Generator", requests: Sequence["Request"]) -> list[Fram
             for request, video in zip(requests, videos, strict=True)
         ]
         videos = list(generator.generate_windows(again))
-    return [
-        video[: request.num_frames]
-        if request.direction == "forward"
-        else video[-request.num_frames :]
-        for video, request in zip(videos, requests, strict=True)
-    ]
+    return videos
 
 
 def continues(before: Attributes | None, after: Attributes | None) -> bool:

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from flows.demo.scene import ARM, BACKGROUNDS, COLORS, SHAPES, SIZES, Attributes
+from flows.demo.scene import BACKGROUNDS, BAR_HEIGHT, COLORS, SHAPES, SIZES, Attributes
 
 Floats = npt.NDArray[np.float32]
 
@@ -29,7 +29,7 @@ MIN_STEADINESS = 0.5  # net way over travelled way
 MIN_FIT = 0.6  # intersection over union with the best ideal shape
 MIN_CHROMA = 18.0  # CIE Lab; the named colours have 49 and more
 BLURS = (0.0, 0.9, 1.8)  # pixels, tried on the ideal shapes
-UNIT_AREA = {"circle": np.pi, "cross": 8 * ARM - 4 * ARM**2, "triangle": 2.0}  # for a radius of 1
+UNIT_AREA = {"circle": np.pi, "bar": 4 * BAR_HEIGHT, "triangle": 2.0}  # for a radius of 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,9 +168,8 @@ def _fit(mask: Floats, shape: str) -> float:
     x, y = x - width // 2, y - height // 2
     if shape == "circle":
         distance = np.hypot(x, y) - radius
-    elif shape == "cross":
-        far, near = np.maximum(np.abs(x), np.abs(y)), np.minimum(np.abs(x), np.abs(y))
-        distance = np.maximum(far - radius, near - radius * ARM)
+    elif shape == "bar":
+        distance = np.maximum(np.abs(x) - radius, np.abs(y) - radius * BAR_HEIGHT)
     else:  # the centre of mass of a triangle lies a third of its height above the base
         y = y + radius / 3
         distance = np.maximum((np.abs(x) - (y + radius) / 2) / np.hypot(1.0, 0.5), y - radius)

@@ -15,8 +15,8 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float32]
 Frames = npt.NDArray[np.uint8]
 
-SHAPES = ("circle", "cross", "triangle")  # a square would differ from a circle by a few pixels
-ARM = 0.38  # half the width of a cross's arms, over its radius
+SHAPES = ("circle", "bar", "triangle")  # a square would differ from a circle by a few pixels
+BAR_HEIGHT = 0.5  # of its width
 COLORS = {
     "red": (226, 54, 54),
     "green": (52, 190, 84),
@@ -26,8 +26,8 @@ COLORS = {
 SIZES = {"small": 0.36, "large": 0.56}  # width of the shape over the frame's shorter side
 DIRECTIONS = {"left": (-1.0, 0.0), "right": (1.0, 0.0), "up": (0.0, -1.0), "down": (0.0, 1.0)}
 BACKGROUNDS = {"dark": (26, 28, 38), "gray": (122, 124, 128), "light": (232, 230, 222)}
-SPEED = 0.13  # of the frame's shorter side, per second
-ENTERS_S, LEAVES_S = -0.5, 2.3  # from when to when an object stays inside the frame
+SPEED = 0.12  # of the frame's shorter side, per second
+ENTERS_S, LEAVES_S = -0.5, 2.5  # from when to when an object stays inside the frame
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,9 +141,8 @@ def _distance(shape: str, x: Floats, y: Floats, radius: float) -> Floats:
     """Signed distance in pixels to the outline; negative inside."""
     if shape == "circle":
         distance = np.hypot(x, y) - radius
-    elif shape == "cross":
-        far, near = np.maximum(np.abs(x), np.abs(y)), np.minimum(np.abs(x), np.abs(y))
-        distance = np.maximum(far - radius, near - radius * ARM)
+    elif shape == "bar":
+        distance = np.maximum(np.abs(x) - radius, np.abs(y) - radius * BAR_HEIGHT)
     else:  # an upright triangle: base at the bottom, two straight sides meeting at the top
         sides = (np.abs(x) - (y + radius) * 0.5) / math.hypot(1.0, 0.5)
         distance = np.maximum(sides, y - radius)

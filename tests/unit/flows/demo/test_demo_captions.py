@@ -30,7 +30,7 @@ def test_missing_or_contradicted_attributes_are_not_guessed(text: str) -> None:
 
 
 def test_partial_captions_still_say_what_they_say() -> None:
-    assert parse_words("a red cross or circle moving up") == {"color": "red", "direction": "up"}
+    assert parse_words("a red bar or circle moving up") == {"color": "red", "direction": "up"}
 
 
 def test_matches_names_each_attribute() -> None:

@@ -12,7 +12,7 @@ from flows.demo.data_figures import (
 from flows.demo.scene import Attributes
 
 RED = Attributes(shape="circle", color="red", size="small", direction="left", background="dark")
-BLUE = Attributes(shape="cross", color="blue", size="large", direction="up", background="light")
+BLUE = Attributes(shape="bar", color="blue", size="large", direction="up", background="light")
 FILM = "für Anna/Reel 1 - 日の出 (final).mkv"
 COPY = "copy of it.webm"
 

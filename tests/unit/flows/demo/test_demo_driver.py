@@ -150,8 +150,8 @@ def row(number, caption, split="train", width=256, height=192):
 def test_examples_are_held_out_of_different_shapes_and_words_in_any_order():
     rows = [
         row(1, "a red circle"),
-        row(2, "a red cross", "val"),
-        row(3, "a red cross", "val", 192, 256),
+        row(2, "a red bar", "val"),
+        row(3, "a red bar", "val", 192, 256),
         row(4, "a blue circle", "val", 192, 256),
         row(5, "a blue circle", "val"),
     ]

@@ -41,7 +41,7 @@ def test_long_after_it_comes_back_on_the_other_side() -> None:
 
 def test_up_is_towards_the_first_row() -> None:
     attributes = Attributes(
-        shape="cross", color="red", size="small", direction="up", background="dark"
+        shape="bar", color="red", size="small", direction="up", background="dark"
     )
     scene = Scene(attributes=attributes, start=(0.5, 0.5), speed=SPEED, scale=1.0, tilt=0.0)
     rows = [render(scene, t, 48, 64)[..., 0].sum(1).argmax() for t in (0.0, 0.5)]

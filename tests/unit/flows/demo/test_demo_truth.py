@@ -14,7 +14,7 @@ from flows.demo.truth import (
 )
 
 EXAMPLE = Attributes(shape="circle", color="red", size="small", direction="left", background="dark")
-OTHER = Attributes(shape="cross", color="red", size="small", direction="up", background="light")
+OTHER = Attributes(shape="bar", color="red", size="small", direction="up", background="light")
 
 
 def cut(frame: int) -> dict[str, Any]:
