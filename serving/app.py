@@ -72,12 +72,15 @@ class EngineReplica:
         from modeling.generate import Generator
         from serving.engine import Engine
 
+        def load() -> Generator:
+            torch.set_num_threads(settings.cpu_count)
+            return Generator(load_bundle(bundle))
+
         logging.basicConfig(level=logging.INFO)
-        torch.set_num_threads(settings.cpu_count)
         catalog = Catalog(settings.catalog_url)
         catalog.migrate()
         store = JobStore(catalog, settings.media_dir, settings.media_ttl_s)
-        self._engine = Engine(store, Generator(load_bundle(bundle)), model.version)
+        self._engine = Engine(store, load, model.version)
         self._engine.start()
 
     def notify(self) -> None:

@@ -19,7 +19,7 @@ def main(home: str, port: str, step_s: str) -> None:
     catalog = Catalog(settings.catalog_url)
     catalog.migrate()
     store = JobStore(catalog, settings.media_dir, settings.media_ttl_s)
-    engine = Engine(store, FakeGenerator(float(step_s)), "3")
+    engine = Engine(store, lambda: FakeGenerator(float(step_s)), "3")
     engine.start()
     model = ModelInfo(version="3", size=(96, 64), fps=FPS)
     app = create_app(settings, catalog, model, LocalEngine(engine))

@@ -91,7 +91,7 @@ def running(catalog: Catalog, home: Path) -> Iterator[World]:
     settings = Settings(home=home)
     store = JobStore(catalog, settings.media_dir, ttl_s=3600, lease_s=60)
     generator = FakeGenerator()
-    engine = Engine(store, generator, "3")
+    engine = Engine(store, lambda: generator, "3")
     model = ModelInfo(version="3", size=(48, 32), fps=FPS)
     app = create_app(settings, catalog, model, LocalEngine(engine))
     engine.start()

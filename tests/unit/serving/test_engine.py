@@ -7,9 +7,11 @@ import sys
 import threading
 import time
 
+import pytest
 from serving_fakes import FakeGenerator
 
 from infra.catalog_models import GenerationJob
+from infra.errors import InputError
 from serving.engine import Engine, owner_is_dead
 from serving.jobs import JobStore, new_job_id
 
@@ -44,7 +46,7 @@ def test_a_new_engine_takes_over_from_a_dead_one_before_the_lease_ends(store):
     child = subprocess.Popen([sys.executable, "-c", ""])
     child.wait()
     assert store.claim(f"{platform.node()}/{child.pid}/x") is not None
-    engine = Engine(store, FakeGenerator(), "3")
+    engine = Engine(store, FakeGenerator, "3")
     engine.start()
     until(lambda: store.get(job.id).status == "completed")
     engine.stop()
@@ -54,14 +56,14 @@ def test_a_new_engine_takes_over_from_a_dead_one_before_the_lease_ends(store):
 def test_a_stopping_engine_gives_its_job_back(store):
     generator = FakeGenerator()
     generator.gate = threading.Event()
-    first = Engine(store, generator, "3")
+    first = Engine(store, lambda: generator, "3")
     job = queue(store)
     first.start()
     until(lambda: generator.requests)
     first.stop()
     now = store.get(job.id)
     assert (now.status, now.attempt, now.lease_owner) == ("queued", 0, None)
-    second = Engine(store, FakeGenerator(), "4")
+    second = Engine(store, FakeGenerator, "4")
     second.start()
     until(lambda: store.get(job.id).status == "completed")
     second.stop()
@@ -77,7 +79,7 @@ def test_a_lost_lease_leaves_nothing_behind(store):
     """Another worker took the job over while this one was past its last step."""
     generator = FakeGenerator()
     generator.gate = threading.Event()
-    engine = Engine(store, generator, "3")
+    engine = Engine(store, lambda: generator, "3")
     job = queue(store)
     engine.start()
     until(lambda: generator.requests)
@@ -88,3 +90,13 @@ def test_a_lost_lease_leaves_nothing_behind(store):
     engine.stop()
     assert other is not None and store.renew(other)
     assert list(store.folder(job.id).iterdir()) == []
+
+
+def test_a_model_that_does_not_load_is_an_error_at_the_start(store):
+    def load():
+        raise InputError("vae.safetensors is not what the manifest says")
+
+    engine = Engine(store, load, "3")
+    with pytest.raises(InputError, match="not what the manifest says"):
+        engine.start()
+    until(lambda: not engine.health()["healthy"])
