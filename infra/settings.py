@@ -30,6 +30,7 @@ class Settings(BaseSettings):
     ray_auth_mode: str = Field(default="disabled", description="disabled on loopback, else token")
     num_cpus: int = Field(default=0, description="CPU cores to use; 0 means all")
     job_silence_s: float = Field(default=600, description="a job silent for longer has failed")
+    checkpoint_s: float = Field(default=30, description="training saves itself this often")
     media_ttl_s: float = Field(default=30 * 86400, description="generated media expire after this")
 
     @field_validator("home")
@@ -89,6 +90,7 @@ class Settings(BaseSettings):
             "REEL_RAY_AUTH_MODE": self.ray_auth_mode,
             "REEL_NUM_CPUS": str(self.num_cpus),
             "REEL_JOB_SILENCE_S": str(self.job_silence_s),
+            "REEL_CHECKPOINT_S": str(self.checkpoint_s),
             "PREFECT_HOME": str(self.home / "prefect"),
             "PREFECT_API_URL": self.prefect_api_url,
             "PREFECT_SERVER_EPHEMERAL_ENABLED": "false",

@@ -141,6 +141,7 @@ def train_vae(bench: Bench, should_stop: Callable[[], bool]) -> dict[str, Any]:
         bench.vae_folder,
         seed=bench.recipe.seed,
         tag=fingerprint(recipe),
+        checkpoint_s=bench.settings.checkpoint_s,
     )
     with ExitStack() as stack:
         log = TrainingLog(bench, stack, "reel/vae", recipe.optimizer, trainer.rank)
@@ -189,6 +190,7 @@ def train_dit(bench: Bench, should_stop: Callable[[], bool]) -> dict[str, Any]:
         bench.dit_folder,
         seed=bench.recipe.seed,
         tag=fingerprint(recipe),
+        checkpoint_s=bench.settings.checkpoint_s,
     )
     with ExitStack() as stack:
         log = TrainingLog(bench, stack, "reel/dit", recipe.optimizer, trainer.rank)

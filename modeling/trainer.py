@@ -29,7 +29,6 @@ from modeling.recipes import OptimizerRecipe
 
 Batch = TypeVar("Batch")
 CHECKPOINT = "checkpoint.pt"
-CHECKPOINT_EVERY_S = 30.0
 
 
 @dataclass
@@ -64,9 +63,10 @@ class Trainer(Generic[Batch]):
         *,
         seed: int,
         tag: str,
+        checkpoint_s: float = 30.0,
     ) -> None:
         self.modules, self.recipe, self.folder, self.seed = modules, recipe, folder, seed
-        self.make_batch, self.loss = make_batch, loss
+        self.make_batch, self.loss, self.checkpoint_s = make_batch, loss, checkpoint_s
         self.tag = f"{tag}-{fingerprint(recipe)}-{seed}"
         self.counters = Counters()
         self.ema = {name: copy.deepcopy(module) for name, module in modules.items()}
@@ -96,7 +96,7 @@ class Trainer(Generic[Batch]):
             while self.counters.step < self.recipe.steps and not should_stop():
                 metrics = self._step(next(batches))
                 report(self.counters, metrics)
-                if time.monotonic() - saved_at > CHECKPOINT_EVERY_S:
+                if time.monotonic() - saved_at > self.checkpoint_s:
                     self.save()
                     saved_at = time.monotonic()
         self.save()
