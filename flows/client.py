@@ -28,6 +28,7 @@ from infra.errors import (
     JobError,
     NotFoundError,
 )
+from infra.jobs import pause_s
 
 DEPLOYMENT = "local"
 MAX_CRASHES = 2
@@ -91,6 +92,7 @@ class _Follower:
         self.logs_ended = False
 
     def follow(self) -> dict[str, Any]:
+        begun = time.monotonic()
         while True:
             run = self.client.read_flow_run(self.run_id)
             self._pass_logs_on()
@@ -100,7 +102,7 @@ class _Follower:
             elif state is not None and state.is_final():
                 self._wait_for_last_logs()
                 return _result(run)
-            time.sleep(POLL_S)
+            time.sleep(pause_s(begun))
 
     def _wait_for_last_logs(self) -> None:
         """Log lines come in batches, the last of them after the run has ended."""

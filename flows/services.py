@@ -132,6 +132,7 @@ def _ray(settings: Settings) -> Service:
             f"--object-store-memory={OBJECT_STORE_BYTES}",
             f"--temp-dir={ray_temp_dir(settings)}",
             "--disable-usage-stats",
+            "--include-log-monitor=false",  # a job's own log is read; nobody else listens
         ],
         # Ray turns a loopback address into the machine's public one, and would listen there
         # without a password. This switch, meant for desktops, keeps everything on loopback.
@@ -139,6 +140,8 @@ def _ray(settings: Settings) -> Service:
             "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
             # Parts of Ray that look for "the" cluster must not find somebody else's.
             "RAY_ADDRESS": settings.ray_address,
+            # How often the dashboard's agent measures every process; training feels it.
+            "REPORTER_UPDATE_INTERVAL_MS": "15000",
         },
         ports={
             "REEL_RAY_PORT": settings.ray_port,

@@ -22,7 +22,7 @@ log = logging.getLogger("reel")
 log.setLevel(logging.INFO)  # Prefect adds its handler and leaves the level to us
 job_log = logging.getLogger("reel.job")
 
-ARTIFACT_EVERY_S = 2.0
+ARTIFACT_EVERY_S = 5.0
 LOG_EVERY_S = 15.0
 
 

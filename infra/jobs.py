@@ -7,6 +7,7 @@ and flow run finds the last one's checkpoints under spec["resume_from"].
 
 import importlib
 import json
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,6 +41,12 @@ class Job:
     spec: dict[str, Any]
     flow_run_id: str
     env: dict[str, str] = field(default_factory=dict)
+
+
+def pause_s(begun: float) -> float:
+    """Seconds until the next look at work that began then (`time.monotonic()`): what has run for
+    minutes is looked at less often, because on few cores every look takes time from the work."""
+    return min(3.0, max(1.0, (time.monotonic() - begun) / 20))
 
 
 class JobBackend(Protocol):

@@ -30,6 +30,7 @@ from infra.jobs import (
     JobBackend,
     OnLog,
     OnProgress,
+    pause_s,
 )
 from infra.settings import Settings
 
@@ -176,7 +177,7 @@ class RayJobs:
         on_log: OnLog | None,
     ) -> dict[str, Any]:
         """Mirror logs and progress until the attempt ends, then return its result or raise."""
-        watch = _Watch(self._attempts, attempt, on_progress, on_log)
+        watch, begun = _Watch(self._attempts, attempt, on_progress, on_log), time.monotonic()
         while True:
             details = _patient_details(client, attempt.submission_id)
             if details is None:
@@ -193,7 +194,7 @@ class RayJobs:
                     f"{watch.silent_s:.0f} s and was stopped; if it is only slow, raise "
                     f"REEL_JOB_SILENCE_S.\n{watch.last_lines}"
                 )
-            time.sleep(POLL_S)
+            time.sleep(pause_s(begun))
 
     def _outcome(
         self, attempt: JobAttempt, details: "JobDetails | None", watch: "_Watch"

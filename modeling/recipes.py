@@ -86,14 +86,14 @@ def tiny(seed: int = 0) -> ModelRecipe:
         data=DataRecipe(),
         vae=VAERecipe(
             config=VAEConfig(latent_channels=8, widths=(64, 128), encoder_depth=2, decoder_depth=2),
-            optimizer=OptimizerRecipe(steps=500, batch=8, learning_rate=1e-3, warmup_steps=30),
+            optimizer=OptimizerRecipe(steps=300, batch=8, learning_rate=1e-3, warmup_steps=30),
         ),
         dit=TransformerRecipe(
             config=DiTConfig(
                 width=192, depth=6, heads=3, patch=2, latent_channels=8, text_width=192
             ),
             optimizer=OptimizerRecipe(
-                steps=1400, batch=64, learning_rate=2e-3, muon_learning_rate=1.2e-2
+                steps=1200, batch=64, learning_rate=2e-3, muon_learning_rate=6e-3
             ),
         ),
     )
