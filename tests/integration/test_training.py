@@ -63,7 +63,7 @@ def test_a_killed_worker_is_replaced_and_ends_with_the_same_weights(
         run = str(uuid4())
         spec = {"step": "vae", "recipe": to_dict(recipe), "release": release, "workers": 1}
         spec |= {"flow_run_id": run}
-        return jobs.ensure(Job("vae", "modeling.job", spec, flow_run_id=run))
+        return jobs.ensure(Job(step="vae", module="modeling.job", spec=spec, flow_run_id=run))
 
     found: list[dict[str, Any]] = []
     thread = threading.Thread(target=lambda: found.append(train()), daemon=True)
@@ -85,15 +85,12 @@ def kill_worker(settings: Settings, after: Callable[[], Any]) -> int:
     deadline = time.monotonic() + WAIT_S
     while time.monotonic() < deadline:
         if after():
-            for process in psutil.process_iter(["name"]):
-                title = " ".join(process.cmdline()) if process.is_running() else ""
-                if "RayTrainWorker" in title and belongs(process, settings):
+            for process in psutil.process_iter(["cmdline", "environ"]):
+                title = " ".join(process.info["cmdline"] or [])
+                home = (process.info["environ"] or {}).get("REEL_HOME")
+                if "RayTrainWorker" in title and home == str(settings.home):
                     process.kill()
                     process.wait(10)
                     return process.pid
         time.sleep(0.05)
     raise AssertionError("no checkpoint and worker ever came")
-
-
-def belongs(process: psutil.Process, settings: Settings) -> bool:
-    return process.environ().get("REEL_HOME") == str(settings.home)
