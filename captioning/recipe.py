@@ -34,7 +34,7 @@ class CaptionRecipe:
     max_words: int = 40  # of a caption; the rest is cut
 
     # Training.
-    steps: int = 1400
+    steps: int = 1300
     batch: int = 32
     learning_rate: float = 1e-3
     weight_decay: float = 0.05

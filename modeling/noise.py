@@ -19,7 +19,7 @@ class NoiseRecipe:
 
     head_share: float = 0.15
     """Some first latent frames are given: image-to-video and extension forward."""
-    tail_share: float = 0.15
+    tail_share: float = 0.2
     """Some last latent frames are given: extension backward."""
     independent_share: float = 0.0
     """Every frame that is asked for has a timestep of its own."""
