@@ -26,7 +26,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     names = ("prefect_port", "mlflow_port", "ray_port", "ray_dashboard_port", "serve_port")
     ports = {name: processes.free_port(host) for name in names}
     home = tmp_path_factory.mktemp("home")
-    found = Settings(home=home, host=host, num_cpus=2, job_silence_s=300, checkpoint_s=0.2, **ports)
+    found = Settings(home=home, host=host, num_cpus=2, job_silence_s=300, **ports)
     with pytest.MonkeyPatch.context() as patch:
         for name, value in found.process_env().items():
             patch.setenv(name, value)
