@@ -2,14 +2,13 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from flows.commands import books
+from flows.commands.common import open_settings
 from infra.errors import InputError, ReelError
-
-if TYPE_CHECKING:
-    from infra.settings import Settings
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -31,30 +30,12 @@ def main() -> None:
         sys.exit(130)
 
 
-def _settings() -> "Settings":
-    """The settings, also put where Prefect and MLflow look for theirs when they are imported."""
-    import os
-
-    from pydantic import ValidationError
-
-    from infra.settings import Settings
-
-    try:
-        settings = Settings()
-    except ValidationError as error:
-        first = error.errors()[0]
-        variable = "REEL_" + "_".join(map(str, first["loc"])).upper()
-        raise InputError(f"{variable}={first['input']!r}: {first['msg']}") from None
-    os.environ.update(settings.process_env())
-    return settings
-
-
 @app.command()
 def up() -> None:
     """Start the local stack: Prefect with a worker, MLflow, Ray, and serving of the champion."""
     from flows import stack
 
-    stack.up(_settings())
+    stack.up(open_settings())
 
 
 @app.command()
@@ -62,7 +43,7 @@ def down() -> None:
     """Stop what `up` started, and nothing else."""
     from flows import stack
 
-    stopped = stack.down(_settings())
+    stopped = stack.down(open_settings())
     print(f"stopped {', '.join(stopped)}" if stopped else "nothing was running")
 
 
@@ -71,7 +52,7 @@ def status() -> None:
     """Show each service's state and address; exit status 1 unless all are running."""
     from flows import stack
 
-    rows = stack.status(_settings())
+    rows = stack.status(open_settings())
     for row in rows:
         print(f"{row.name:<10} {row.state:<14} {row.pid or '':<8} {row.url}")
     if any(row.state not in ("running", "idle") for row in rows):
@@ -83,7 +64,7 @@ def doctor() -> None:
     """Say what is wrong with this machine, and how to mend it; exit status 1 on problems."""
     from flows.doctor import examine
 
-    findings = examine(_settings())
+    findings = examine(open_settings())
     for finding in findings:
         print(f"{'ok     ' if finding.ok else 'PROBLEM'} {finding.name:<12} {finding.says}")
         if not finding.ok:
@@ -131,7 +112,7 @@ def promote(
 @app.command()
 def rollback() -> None:
     """Make the previous champion the champion again, and serve it."""
-    settings = _settings()
+    settings = open_settings()
     from flows.promote import rollback as go_back
 
     new, old = go_back(settings)
@@ -145,40 +126,8 @@ def deploy() -> None:
     _run("deploy-model", {})
 
 
-@app.command()
-def releases() -> None:
-    """List the releases, oldest first."""
-    settings = _settings()
-    from infra.catalog import Catalog
-    from infra.releases import list_releases
-
-    catalog = Catalog(settings.catalog_url)
-    catalog.migrate()
-    for release in list_releases(catalog):
-        counts = release.counts
-        print(
-            f"{release.name:<20} {release.created_at:%Y-%m-%d %H:%M}  {counts['sources']:.0f} films"
-            f"  {counts['clips']:.0f} clips  {counts['seconds']:.0f} s"
-            f"  {counts['captioned']:.0f} captioned"
-        )
-
-
-@app.command()
-def quarantine() -> None:
-    """List the files that could not be used, and why."""
-    settings = _settings()
-    from flows.refresh_report import quarantine_rows
-    from infra.lake import Lake
-
-    lake = Lake(settings.lake_uri)
-    lake.ensure()
-    for row in quarantine_rows(lake):
-        said = row["what the reader said"]
-        print(f"{row['file']}\n    {row['reason']}{f' ({said})' if said else ''}")
-
-
 def _run(flow_name: str, parameters: dict[str, Any]) -> dict[str, Any]:
-    _settings()
+    open_settings()
     from flows.client import run_and_follow
 
     return run_and_follow(flow_name, parameters)
@@ -191,7 +140,11 @@ def demo(
     ] = None,
 ) -> None:
     """From a folder of films to a served, promoted model."""
-    _settings()  # what is wrong with them is said before anything starts
+    open_settings()  # what is wrong with them is said before anything starts
     from flows.demo import driver
 
     raise typer.Exit(driver.run(footage))
+
+
+for command in (books.releases, books.quarantine):
+    app.command()(command)

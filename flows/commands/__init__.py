@@ -1,0 +1,1 @@
+"""The commands of `reel` by subject. Nothing heavy is imported before a command runs."""
