@@ -20,7 +20,7 @@ class SamplerRecipe:
     """Steps and guidance; `shift` > 1 spends more steps near noise, as larger grids need."""
 
     steps: int = 16
-    guidance: float = 3.0
+    guidance: float = 4.0
     shift: float = 1.0
 
 

@@ -122,7 +122,7 @@ class _Bench:
         found |= prompt_accuracy(self.generator, self.unseen)
         self.stages.say("clips continued")
         held_out_first = sorted(clips, key=lambda clip: clip.split != "val")
-        found["extend_continuity"] = extend_continuity(self.generator, held_out_first[:64])
+        found["extend_continuity"] = extend_continuity(self.generator, held_out_first[:64], shows)
         return found
 
 

@@ -73,19 +73,24 @@ def prompt_accuracy(generator: "Generator", unseen: Sequence[Attributes]) -> dic
     return {**figures, "prompt_accuracy_shuffled": _all_right(floor)}
 
 
-def extend_continuity(generator: "Generator", clips: Sequence["Clip"]) -> Figure:
+def extend_continuity(
+    generator: "Generator", clips: Sequence["Clip"], shows: Mapping[str, Attributes]
+) -> Figure:
     """Real clips that the model continues, half of them forward, half backward: the same object
     in the given and the new part. What is given is the end of the clip that leaves the object room
-    to come from or to go to: seen from its first frames, it was outside the frame a second ago."""
+    to come from or to go to: seen from its first frames, it was outside the frame a second ago.
+    The prompt says what the clip shows, as who continues it would; a caption made here that is
+    wrong would ask for another object."""
     from modeling.generate import Request
 
     requests = []
-    for seed, clip in enumerate(spread(clips, EXTENDED)):
+    known = [clip for clip in clips if clip.clip_id in shows]
+    for seed, clip in enumerate(spread(known, EXTENDED)):
         forward = seed % 2 == 0
         given = clip.frames_THWC[:GIVEN_FRAMES] if forward else clip.frames_THWC[-GIVEN_FRAMES:]
         requests.append(
             Request(
-                prompt=clip.caption,
+                prompt=shows[clip.clip_id].caption(),
                 num_frames=GIVEN_FRAMES + NEW_FRAMES,
                 height=given.shape[1],
                 width=given.shape[2],

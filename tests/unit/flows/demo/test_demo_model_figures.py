@@ -93,14 +93,23 @@ def test_the_seen_prompts_are_different_and_none_of_the_unseen():
 
 def test_continuity_of_a_model_that_goes_on_in_both_directions():
     clips = [clip(i, a) for i, a in enumerate((RED, BLUE) * 4)]
-    figure = extend_continuity(Painter(), clips)
+    figure = extend_continuity(
+        Painter(), clips, {f"c{i}": a for i, a in enumerate((RED, BLUE) * 4)}
+    )
     assert (figure.value, figure.n) == (1.0, 8)
     assert "forward 4 of 4, backward 4 of 4" in figure.note
 
 
 def test_continuity_of_a_model_that_paints_another_object():
     other = Painter(lambda attributes: replace(attributes, color="green"))
-    assert extend_continuity(other, [clip(i, BLUE) for i in range(4)]).value == 0
+    shows = {f"c{i}": BLUE for i in range(4)}
+    assert extend_continuity(other, [clip(i, BLUE) for i in range(4)], shows).value == 0
+
+
+def test_a_clip_is_continued_with_what_it_shows_not_with_what_a_captioner_said():
+    mistaken = [clip(i, RED, caption=BLUE.caption()) for i in range(4)]
+    shows = {f"c{i}": RED for i in range(4)}
+    assert extend_continuity(Painter(), mistaken, shows).value == 1
 
 
 @pytest.mark.parametrize("direction", ["forward", "backward"])
