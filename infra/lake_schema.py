@@ -35,14 +35,15 @@ _TEXT, _INT, _LONG, _REAL = pa.string(), pa.int32(), pa.int64(), pa.float64()
 TABLES: dict[str, TableSpec] = {
     "sources": TableSpec(
         key=("uri",),
-        volatile=frozenset({"mtime_ns"}),
+        volatile=frozenset({"mtime_ns", "etag"}),
         schema=_schema(
             "uri",
             source_id=_TEXT,
-            status=_TEXT,  # accepted | duplicate | quarantined
+            status=_TEXT,  # accepted | duplicate | quarantined | withdrawn
             duplicate_of=_TEXT,
             size_bytes=_LONG,
             mtime_ns=_LONG,
+            etag=_TEXT,  # what a store elsewhere marks a version by
             container=_TEXT,
             codec=_TEXT,
             width=_INT,
@@ -53,6 +54,9 @@ TABLES: dict[str, TableSpec] = {
             num_shots=_INT,
             boundaries_json=_TEXT,  # [{"kind": "cut"|"gradual", "start": frame, "end": frame}]
             hash_video=pa.binary(),
+            licence=_TEXT,  # this and the next two: as a manifest says
+            caption=_TEXT,
+            tags=pa.list_(_TEXT),
             recipe=_TEXT,
         ),
     ),

@@ -31,6 +31,7 @@ class Settings(BaseSettings):
     num_cpus: int = Field(default=0, description="CPU cores to use; 0 means all")
     job_silence_s: float = Field(default=600, description="a job silent for longer has failed")
     checkpoint_s: float = Field(default=30, description="training saves itself this often")
+    fetch_gib: float = Field(default=20, gt=0, description="disk for films fetched from elsewhere")
     media_ttl_s: float = Field(default=30 * 86400, description="generated media expire after this")
 
     @field_validator("home")
@@ -91,6 +92,7 @@ class Settings(BaseSettings):
             "REEL_NUM_CPUS": str(self.num_cpus),
             "REEL_JOB_SILENCE_S": str(self.job_silence_s),
             "REEL_CHECKPOINT_S": str(self.checkpoint_s),
+            "REEL_FETCH_GIB": str(self.fetch_gib),
             "PREFECT_HOME": str(self.home / "prefect"),
             "PREFECT_API_URL": self.prefect_api_url,
             "PREFECT_SERVER_EPHEMERAL_ENABLED": "false",

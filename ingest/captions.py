@@ -1,23 +1,29 @@
-"""Brings the captions beside films into the clips. Compares with what is stored, so that an edited,
-added or removed caption file changes its clips, and only them, without decoding anything."""
+"""Brings the captions of films into their clips: from the file beside the film, else from the
+manifest. Compares with what is stored, so that an edited, added or removed caption changes its
+clips, and only them, without decoding anything."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from infra.lake import Lake
 from ingest import quarantine
+from ingest.fetch import FetchError, FilmCache
+from ingest.found import Found
 from ingest.quarantine import Row
-from ingest.sidecars import CaptionFileError, Cue, read_cues, text_for
-from ingest.sources import Found, is_there
+from ingest.sidecars import CaptionFileError, Cue, read_cues, text_for, whole_film
+from ingest.sources import is_there
 
 STAGE = "captions"
 
 
-def apply_captions(lake: Lake, sources: Mapping[str, Row], films: Sequence[Found]) -> int:
+def apply_captions(
+    lake: Lake, sources: Mapping[str, Row], films: Sequence[Found], cache: FilmCache
+) -> int:
     """Set `sidecar` of every clip of these films; returns how many of their clips have a text.
 
-    A clip whose text changed loses the caption made from the old one. Caption files that do not
-    parse go to quarantine, their films stay.
+    What the file beside the film says of a clip comes before the manifest's one text. A clip whose
+    text changed loses the caption made from the old one. Caption files that do not parse go to
+    quarantine, their films stay.
     """
     clips = _clips_by_source(lake)
     judged: dict[str, CaptionFileError | None] = {}
@@ -27,9 +33,13 @@ def apply_captions(lake: Lake, sources: Mapping[str, Row], films: Sequence[Found
         source = sources[film.uri]
         if source["status"] != "accepted":
             continue
-        cues = _cues(film, judged)
+        cues = _cues(film, cache, judged)
+        if cues is None:
+            continue
+        rest = [whole_film(source["caption"])] if source["caption"] else []
         for clip in clips[source["source_id"]]:
-            text = text_for(cues, clip["start_s"], clip["end_s"])
+            span = clip["start_s"], clip["end_s"]
+            text = text_for(cues, *span) or text_for(rest, *span)
             captioned += text is not None
             if text != clip["sidecar"]:
                 changed.append(_new_text(clip["clip_id"], text))
@@ -46,17 +56,24 @@ def _clips_by_source(lake: Lake) -> dict[str, list[Row]]:
     return by_source
 
 
-def _cues(film: Found, judged: dict[str, CaptionFileError | None]) -> list[Cue]:
+def _cues(
+    film: Found, cache: FilmCache, judged: dict[str, CaptionFileError | None]
+) -> list[Cue] | None:
+    """None when nobody can say now: then the clips keep what they have."""
     if film.captions is None:
         return []
-    uri = film.captions.as_uri()
+    uri = film.captions.uri
+    judged[uri] = None
     try:
-        cues = read_cues(film.captions)
+        path = cache.fetch(film.captions).path
+        assert path is not None, "fetched"
+        return read_cues(path)
+    except FetchError as error:
+        judged[uri] = CaptionFileError("the caption file could not be fetched", error.words)
+        return None
     except CaptionFileError as error:
         judged[uri] = error
         return []
-    judged[uri] = None
-    return cues
 
 
 def _new_text(clip_id: str, text: str | None) -> Row:

@@ -1,8 +1,10 @@
 """Footage into the lake: `python -m ingest.job --spec spec.json`.
 
-spec: {"uri": folder or file, "recipe": {…IngestRecipe}, "parallel": "ray" | "inline"}
-result: {"funnel": {files, duplicates, quarantined, accepted, shots, clips, rejected},
-         "new_sources", "new_clips", "captions", "seconds" (of footage in clips), "wall_s"}
+spec: {"uri": folder, file or manifest, "recipe": {…IngestRecipe}, "parallel": "ray" | "inline"}
+      or "retry": true in place of the uri: all that lies in quarantine is judged anew
+result: {"funnel": {files, duplicates, quarantined, withdrawn, accepted, shots, clips, rejected},
+         "new_sources", "new_clips", "captions", "seconds" (of footage in clips), "wall_s"},
+        of a retry also "retried" and "mended" files
 """
 
 import sys
@@ -21,11 +23,15 @@ from infra.ray_jobs import connect
 from infra.recipes import fingerprint, from_dict
 from infra.settings import Settings
 from ingest.captions import apply_captions
+from ingest.fetch import FetchError, FilmCache
 from ingest.film import FilmResult, Row, ingest_film, quarantined
+from ingest.found import Found
 from ingest.ledger import Ledger, funnel
 from ingest.recipe import IngestRecipe
-from ingest.sources import Found, content_id, find_films
+from ingest.retry import Retry
+from ingest.sources import content_id, find_films, scope
 
+FETCHES_AT_ONCE = 8
 FLUSH_FILMS = 32
 FLUSH_BYTES = 64 << 20
 FLUSH_S = 20.0
@@ -40,7 +46,9 @@ class Task:
 
     @property
     def path(self) -> Path:
-        return self.films[0].path
+        path = self.films[0].path
+        assert path is not None, "a task's films lie on this machine"
+        return path
 
     def source(self) -> Row:
         return {**self.films[0].facts(), "source_id": self.source_id}
@@ -53,18 +61,30 @@ def main(context: JobContext) -> dict[str, Any]:
     parallel = context.spec.get("parallel", "inline")
     if parallel not in ("ray", "inline"):
         raise InputError(f"parallel is {parallel!r}; use 'ray' or 'inline'")
-    films = find_films(context.spec["uri"])
+    again = bool(context.spec.get("retry"))
+    films = [] if again else find_films(context.spec["uri"])
     lake = Lake(settings.lake_uri)
     lake.ensure()
     ledger = Ledger(lake, fingerprint(recipe), recipe.duplicates)
+    retry = Retry(lake, ledger) if again else None
+    films = retry.films() if retry else films
+    cache = FilmCache(
+        settings.home / "footage", int(settings.fetch_gib * 2**30), context.raise_if_stopping
+    )
     clips_before = lake.count("clips", "status = 'accepted'")
     context.progress(0, 1, f"found {len(films)} files")
 
-    tasks = _tasks(context, films, ledger, settings.cpu_count)
     read = _read_inline if parallel == "inline" else _read_with_ray
-    _ingest(context, ledger, tasks, read(tasks, recipe, settings))
+    known = retry.is_settled if retry else ledger.is_known
+    for batch in cache.batches([film for film in films if not known(film)]):
+        tasks = _tasks(context, batch, ledger, cache)
+        _ingest(context, ledger, tasks, read(tasks, recipe, settings))
+        cache.drop(batch)
+    ledger.describe(films)
+    gone = retry.gone if retry else _gone(ledger, films, scope(context.spec["uri"]))
+    ledger.clear_quarantine(films, gone)
     ledger.tidy()
-    captions = apply_captions(lake, ledger.rows, films)
+    captions = apply_captions(lake, ledger.rows, films, cache)
 
     counts = funnel(lake, ledger, films)
     seconds = counts.pop("seconds")
@@ -76,30 +96,48 @@ def main(context: JobContext) -> dict[str, Any]:
         "captions": captions,
         "seconds": seconds,
         "wall_s": round(time.monotonic() - started, 3),
+        **(retry.counts() if retry else {}),
     }
 
 
-def _tasks(context: JobContext, films: Sequence[Found], ledger: Ledger, threads: int) -> list[Task]:
+def _gone(ledger: Ledger, films: Sequence[Found], place: str) -> set[str]:
+    """Quarantined files that are no longer where this refresh looked."""
+    missing = ledger.quarantined() - {film.uri for film in films}
+    return {uri for uri in missing if uri.startswith(place)}
+
+
+def _tasks(
+    context: JobContext, films: Sequence[Found], ledger: Ledger, cache: FilmCache
+) -> list[Task]:
     """The contents that the lake does not know; the largest first, so that no big one comes last
     and that of two copies the better one is usually read before the other."""
-    unknown = [film for film in films if not ledger.is_known(film)]
     new: dict[str, list[Found]] = defaultdict(list)
-    with ThreadPoolExecutor(threads) as pool:
-        for film, source_id in zip(unknown, pool.map(_identify, unknown), strict=True):
+    with ThreadPoolExecutor(FETCHES_AT_ONCE) as pool:
+        looks = pool.map(lambda film: _identify(film, ledger, cache), films)
+        for film, (local, source_id, error) in zip(films, looks, strict=True):
             context.raise_if_stopping()
-            if isinstance(source_id, OSError):
-                ledger.add_unreadable(film, str(source_id))
+            if error is not None:
+                ledger.refuse(film, *error)
             elif not ledger.adopt(film, source_id):
-                new[source_id].append(film)
+                new[source_id].append(local)
     tasks = [Task(source_id=source_id, films=same) for source_id, same in new.items()]
     return sorted(tasks, key=lambda task: (-task.films[0].size_bytes, task.films[0].uri))
 
 
-def _identify(film: Found) -> str | OSError:
+def _identify(
+    film: Found, ledger: Ledger, cache: FilmCache
+) -> tuple[Found, str, tuple[str, str, str] | None]:
+    """The film on this machine and its content; or at which stage, why, and whose words."""
+    if film.problem:
+        return film, "", ("list", film.problem, "")
     try:
-        return content_id(film.path)
+        local = cache.fetch(film)
+        assert local.path is not None, "fetched"
+        return local, ledger.source_id(film) or content_id(local.path), None
+    except FetchError as error:
+        return film, "", ("fetch", error.reason, error.words)
     except OSError as error:
-        return error
+        return film, "", ("open", "the file cannot be read", str(error))
 
 
 def _ingest(

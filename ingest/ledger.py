@@ -1,4 +1,5 @@
-"""The books of one refresh: what the lake knows, what is new, which of several copies is kept.
+"""The books of one refresh: what the lake knows, what is new, which of several copies is kept,
+what was withdrawn and stays so.
 
 What the lake holds in the end depends only on the footage, not on the order in which films were
 read, nor on how often the run was interrupted: clips are written before the source row that
@@ -6,43 +7,62 @@ vouches for them, and `tidy` removes what no source row vouches for.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from infra.lake import Lake
 from ingest import quarantine
 from ingest.duplicates import same_film
 from ingest.film import FilmResult, quarantined
+from ingest.found import Found
 from ingest.quarantine import Row, delete_rows
 from ingest.recipe import DuplicateRecipe
-from ingest.sources import Found, is_there
+from ingest.sources import is_there
+
+GIVEN: Row = dict.fromkeys(("licence", "caption", "tags"))
+"""What only a manifest says of a film."""
 
 
 class Ledger:
-    """Source rows by URI, groups of films that are the same, and rows not written yet."""
+    """Source rows by URI, groups of films that are the same, and rows not written yet.
+
+    status: accepted | duplicate | quarantined | withdrawn. A withdrawn row outlives its file and
+    every recipe: the same content, or the same film in other bytes, is withdrawn on sight.
+    """
 
     def __init__(self, lake: Lake, recipe_hash: str, duplicates: DuplicateRecipe) -> None:
         self._lake = lake
         self._recipe_hash = recipe_hash
         self._duplicates = duplicates
         self.rows: dict[str, Row] = {row["uri"]: row for row in lake.read("sources").to_pylist()}
+        self._uris: dict[str | None, set[str]] = defaultdict(set)  # by content
         self._leader: dict[str, str] = {}  # union-find over source ids
+        self._members: dict[str, set[str]] = {}  # all source ids, by their leader
         for row in self.rows.values():
-            if row["status"] == "duplicate" and row["recipe"] == recipe_hash:
+            self._uris[row["source_id"]].add(row["uri"])
+        for row in self.rows.values():
+            if row["duplicate_of"] and self._stands(row):
                 self._join(row["source_id"], row["duplicate_of"])
         self._changed: set[str] = set()
         self._results: list[FilmResult] = []
+        self._refused: set[str] = set()  # though what they held before stays
+        self._unwritten: list[Row] = []
         self.new_sources = 0
 
     def is_known(self, film: Found) -> bool:
-        """True when this very file was already judged by this recipe: it need not be opened."""
+        """True when this very file was already judged by this recipe: it need not be opened.
+
+        A film that could not even be opened is tried again every time.
+        """
         row = self.rows.get(film.uri)
-        return (
-            row is not None
-            and row["size_bytes"] == film.size_bytes
-            and row["mtime_ns"] == film.mtime_ns
-            and row["recipe"] == self._recipe_hash
-        )
+        if row is None or film.problem or row["source_id"] is None or not film.is_version(row):
+            return False
+        return row["recipe"] == self._recipe_hash or row["status"] == "withdrawn"
+
+    def source_id(self, film: Found) -> str | None:
+        """The content of this very file when any recipe has seen it: it need not be hashed."""
+        row = self.rows.get(film.uri)
+        return row["source_id"] if row is not None and film.is_version(row) else None
 
     def adopt(self, film: Found, source_id: str) -> bool:
         """Record a copied, moved or touched file whose content is known; False when it is new.
@@ -52,15 +72,15 @@ class Ledger:
         same = [
             row
             for row in self._rows_of(source_id)
-            if row["recipe"] == self._recipe_hash and row["status"] != "quarantined"
+            if row["status"] != "quarantined" and self._stands(row)
         ]
         if not same:
             return False
-        self._put({**same[0], **film.facts()})
+        own = next((row for row in same if row["uri"] == film.uri), same[0])
+        self._put({**own, **film.facts()})
         for row in same:
             if row["uri"] != film.uri and not is_there(row["uri"]):
-                del self.rows[row["uri"]]
-                self._changed.add(row["uri"])
+                self._remove(row["uri"])
         self._settle(source_id)
         return True
 
@@ -68,9 +88,11 @@ class Ledger:
         """Take in one film that was read."""
         row = result.source
         known = self.rows.get(row["uri"])
+        is_new = known is None or known["source_id"] != row["source_id"]
+        given = GIVEN if known is None or is_new else {name: known[name] for name in GIVEN}
         self._results.append(result)
-        self._put(row)
-        self.new_sources += known is None or known["source_id"] != row["source_id"]
+        self._put({**row, **given})
+        self.new_sources += is_new
         if result.stage:
             return
         for other in self._distinct():
@@ -80,10 +102,37 @@ class Ledger:
                 self._join(row["source_id"], other["source_id"])
         self._settle(row["source_id"])
 
-    def add_unreadable(self, film: Found, reason: str) -> None:
-        """Take in a file that the system does not let us read."""
-        source = {**film.facts(), "source_id": None, "recipe": self._recipe_hash}
-        self.add(quarantined(source, "open", "the file cannot be read", reason))
+    def refuse(self, film: Found, stage: str, reason: str, words: str = "") -> None:
+        """Take in a file that cannot be opened now. What it held before, if anything, stays: a
+        store that does not answer for a day must not cost the films in it."""
+        row = self.rows.get(film.uri)
+        if row is None or row["status"] == "quarantined":
+            source = {**film.facts(), "source_id": None, "recipe": self._recipe_hash}
+            self.add(quarantined(source, stage, reason, words))
+            return
+        self._refused.add(film.uri)
+        self._unwritten.append(_quarantine_row(film.uri, stage, reason, words))
+
+    def describe(self, films: Sequence[Found]) -> None:
+        """Take over what a manifest says of these films."""
+        for film in films:
+            row = self.rows[film.uri]
+            new = {name: value for name, value in film.given.items() if row[name] != value}
+            if new and row["status"] != "withdrawn":
+                self._put({**row, **new})
+
+    def quarantined(self) -> set[str]:
+        """The URIs of films that cannot be used."""
+        return {uri for uri, row in self.rows.items() if row["status"] == "quarantined"}
+
+    def clear_quarantine(self, films: Sequence[Found], gone: Iterable[str]) -> None:
+        """Let go of the films that turned out well, and of quarantined ones that are no more."""
+        well = {film.uri for film in films} - self.quarantined() - self._refused
+        gone = sorted(gone)
+        for uri in gone:
+            self._remove(uri)
+        self.flush()
+        quarantine.release(self._lake, well.union(gone))
 
     @property
     def pending_bytes(self) -> int:
@@ -97,14 +146,17 @@ class Ledger:
             {clip_id: data for r in kept for clip_id, data in r.clip_bytes.items()}
         )
         self._lake.upsert("clips", [row for result in kept for row in result.clips])
-        bad = [result for result in self._results if result.stage]
-        quarantine.record(self._lake, [_quarantine_row(result) for result in bad])
-        quarantine.release(self._lake, self._changed - {result.source["uri"] for result in bad})
+        bad = [
+            _quarantine_row(r.source["uri"], r.stage, r.reason, r.error)
+            for r in self._results
+            if r.stage
+        ]
+        quarantine.record(self._lake, bad + self._unwritten)
         gone = sorted(uri for uri in self._changed if uri not in self.rows)
         delete_rows(self._lake, "sources", "uri", gone)
         there = sorted(self._changed.difference(gone))
         self._lake.upsert("sources", [self.rows[uri] for uri in there])
-        self._results, self._changed = [], set()
+        self._results, self._unwritten, self._changed = [], [], set()
 
     def tidy(self) -> None:
         """Remove clips and bytes that no accepted source vouches for: of a duplicate, of a film
@@ -126,30 +178,45 @@ class Ledger:
         stored = self._lake.read("clip_bytes", ["clip_id"])["clip_id"].to_pylist()
         delete_rows(self._lake, "clip_bytes", "clip_id", [c for c in stored if c not in kept])
 
+    def _stands(self, row: Row) -> bool:
+        """Whether what a row says still counts under this recipe."""
+        return row["recipe"] == self._recipe_hash or row["status"] == "withdrawn"
+
     def _put(self, row: Row) -> None:
+        self._remove(row["uri"])
         self.rows[row["uri"]] = row
-        self._changed.add(row["uri"])
+        self._uris[row["source_id"]].add(row["uri"])
+
+    def _remove(self, uri: str) -> None:
+        if (row := self.rows.pop(uri, None)) is not None:
+            self._uris[row["source_id"]].discard(uri)
+        self._changed.add(uri)
 
     def _rows_of(self, source_id: str) -> list[Row]:
-        return [row for row in self.rows.values() if row["source_id"] == source_id]
+        return [self.rows[uri] for uri in sorted(self._uris[source_id])]
 
     def _distinct(self) -> list[Row]:
-        """One row for each readable content."""
-        readable = (row for row in self.rows.values() if row["status"] != "quarantined")
+        """One row for each content that was ever readable."""
+        readable = (row for row in self.rows.values() if row["hash_video"])
         return list({row["source_id"]: row for row in readable}.values())
 
     def _settle(self, source_id: str) -> None:
-        """Decide which copy is kept among all films that are the same as this one.
+        """Decide which copy is kept among all films that are the same as this one: none, when one
+        of them was withdrawn.
 
         The best: most pixels, then most bytes, then the smaller id; of its files the first URI.
         Films only join a group, so a film that lost once can never win later.
         """
         leader = self._find(source_id)
-        group = [
-            row
-            for row in self.rows.values()
-            if row["status"] != "quarantined" and self._find(row["source_id"]) == leader
-        ]
+        members = sorted(self._members.get(leader, {leader}))
+        rows = [row for member in members for row in self._rows_of(member)]
+        group = [row for row in rows if row["status"] != "quarantined"]
+        gone = next((row for row in group if row["status"] == "withdrawn"), None)
+        if gone is not None:
+            for row in group:
+                if row["status"] != "withdrawn":
+                    self._put(withdrawn({**row, "duplicate_of": gone["source_id"]}))
+            return
         best = min(
             group,
             key=lambda r: (-r["width"] * r["height"], -r["size_bytes"], r["source_id"], r["uri"]),
@@ -170,6 +237,16 @@ class Ledger:
         one, other = sorted((self._find(one), self._find(other)))
         if one != other:
             self._leader[other] = one
+            joined = self._members.setdefault(one, {one})
+            joined |= self._members.pop(other, {other})
+
+
+def withdrawn(row: Row) -> Row:
+    """What stays of a source that was withdrawn: where it was, and what it takes to know it again
+    (the hash of its bytes, and the signature of its pictures: a 6x8 colour grid a second)."""
+    kept = ("uri", "source_id", "duplicate_of", "size_bytes", "mtime_ns", "etag", "hash_video",
+            "recipe")  # fmt: skip
+    return {**dict.fromkeys(row), **{name: row[name] for name in kept}, "status": "withdrawn"}
 
 
 def funnel(lake: Lake, ledger: Ledger, films: Sequence[Found]) -> dict[str, Any]:
@@ -194,6 +271,7 @@ def funnel(lake: Lake, ledger: Ledger, films: Sequence[Found]) -> dict[str, Any]
         "files": len(films),
         "duplicates": status["duplicate"],
         "quarantined": status["quarantined"],
+        "withdrawn": status["withdrawn"],
         "accepted": status["accepted"],
         "shots": sum(row["num_shots"] for row in accepted.values()),
         "clips": count,
@@ -202,6 +280,5 @@ def funnel(lake: Lake, ledger: Ledger, films: Sequence[Found]) -> dict[str, Any]
     }
 
 
-def _quarantine_row(result: FilmResult) -> Row:
-    uri = result.source["uri"]
-    return {"uri": uri, "stage": result.stage, "reason": result.reason, "error": result.error}
+def _quarantine_row(uri: str, stage: str, reason: str, words: str) -> Row:
+    return {"uri": uri, "stage": stage, "reason": reason, "error": words}

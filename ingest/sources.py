@@ -1,60 +1,63 @@
-"""Footage on disk: which files there are, and what content they hold."""
+"""Footage: which films a folder, a URI or a manifest names, and what content a file holds.
+
+find_films("/films")  # a folder, or one film
+find_films("s3://bucket/films")  # any file system that fsspec knows
+find_films("/films/manifest.csv")  # CSV, JSONL or Parquet: uri, licence, caption, tags
+"""
 
 import hashlib
 import os
+import posixpath
 import stat
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote_to_bytes, urljoin, urlsplit
 
 from infra.errors import InputError, NotFoundError
+from ingest import remote
+from ingest.found import EXTENSIONS, Found
+from ingest.manifest import Entry, is_manifest, read_manifest
 from ingest.sidecars import SUFFIXES
 
-EXTENSIONS = frozenset(
-    f".{name}" for name in ("mp4", "mov", "mkv", "webm", "m4v", "avi", "mpg", "ts")
-)
 CHUNK_BYTES = 1 << 20
-
-
-@dataclass(frozen=True, kw_only=True)
-class Found:
-    """A film on disk, and the caption file beside it."""
-
-    uri: str
-    path: Path
-    size_bytes: int
-    mtime_ns: int
-    captions: Path | None
-
-    def facts(self) -> dict[str, Any]:
-        """The part of a source row that only the file system knows."""
-        return {"uri": self.uri, "size_bytes": self.size_bytes, "mtime_ns": self.mtime_ns}
+LOOKUPS_AT_ONCE = 16  # at a store far away each one is a wait, not work
 
 
 def find_films(uri: str) -> list[Found]:
-    """All films below a folder (or the one file), sorted by URI.
+    """All films below a folder or prefix, or the one file, or all that a manifest names; by URI.
 
-    Hidden names are skipped, links that lead out of the folder are not followed, and only regular
-    files count: a pipe or a device with a film's name would never end.
+    In a folder hidden names are skipped, links that lead out of it are not followed, and only
+    regular files count: a pipe or a device with a film's name would never end. A manifest's row
+    that names no usable film comes back with a `problem`.
 
     Raises:
-        NotFoundError: nothing is there. InputError: no film is in it, or another kind of URI.
+        NotFoundError: nothing is there.
+        InputError: no film is in it, or a file system that we do not have, or a wrong manifest.
+        InfrastructureError: the store does not answer.
     """
-    root = _local(uri)
-    if not root.exists():
-        raise NotFoundError(f"there is no folder or file {root}; give the place of your footage")
-    root = root.resolve()
-    if root.is_file():
-        films = [film] if (film := _found(root, root.parent)) else []
+    if _names_films(uri):
+        films = _from_manifest(uri)
+    elif is_local(uri):
+        films = _from_folder(local_path(uri))
     else:
-        films = sorted(_walk(root), key=lambda film: film.uri)
-    if not films:
-        known = " ".join(sorted(extension[1:] for extension in EXTENSIONS))
-        what = "is empty" if root.is_dir() and not any(root.iterdir()) else "holds no video file"
-        raise InputError(f"{root} {what}; put films in it (files that end in {known})")
-    return films
+        films = remote.find_films(uri)
+    return sorted(films, key=lambda film: film.uri)
+
+
+def find_again(uris: Iterable[str]) -> list[Found]:
+    """The files with these URIs, as they are now; with a problem when one cannot be reached."""
+    with ThreadPoolExecutor(LOOKUPS_AT_ONCE) as pool:
+        return list(pool.map(_look_up, uris))
+
+
+def scope(uri: str) -> str:
+    """How the URIs of everything begin that `find_films(uri)` would find or complain about."""
+    if _names_films(uri):
+        return f"{_whole(uri)}#"
+    if is_local(uri) and not local_path(uri).is_dir():
+        return _whole(uri)
+    return f"{_whole(uri).rstrip('/')}/"
 
 
 def content_id(path: Path) -> str:
@@ -71,48 +74,141 @@ def content_id(path: Path) -> str:
 
 
 def is_there(uri: str) -> bool:
-    """Whether the file of a source row still exists."""
-    return _local(uri).is_file()
+    """Whether the file of a source row still exists; True when its store does not say."""
+    return local_path(uri).is_file() if is_local(uri) else remote.is_there(uri)
 
 
-def _local(uri: str) -> Path:
-    scheme = urlsplit(uri).scheme if "://" in uri else ""
-    if scheme == "file":
-        return Path(unquote(urlsplit(uri).path))
-    if scheme:
-        raise InputError(f"footage at {uri!r} cannot be read; give a local folder or a file:// URI")
+def is_local(uri: str) -> bool:
+    """Whether this is a path, or a file:// URI."""
+    return "://" not in uri or urlsplit(uri).scheme == "file"
+
+
+def local_path(uri: str) -> Path:
+    """The absolute path of a local URI or path."""
+    if "://" in uri:
+        # Names need not be UTF-8, so the bytes are what counts.
+        return Path(os.fsdecode(unquote_to_bytes(urlsplit(uri).path)))
     return Path(uri).expanduser().absolute()
+
+
+def _names_films(uri: str) -> bool:
+    return is_manifest(uri) and not (is_local(uri) and local_path(uri).is_dir())
+
+
+def _whole(uri: str) -> str:
+    return local_path(uri).resolve().as_uri() if is_local(uri) else remote.whole(uri)
+
+
+def _from_folder(root: Path) -> list[Found]:
+    if not root.exists():
+        raise NotFoundError(f"there is no folder or file {root}; give the place of your footage")
+    root = root.resolve()
+    if root.is_file():
+        films = [film] if (film := _in_folder(root, root.parent)) else []
+    else:
+        films = list(_walk(root))
+    if not films:
+        known = " ".join(sorted(extension[1:] for extension in EXTENSIONS))
+        what = "is empty" if root.is_dir() and not any(root.iterdir()) else "holds no video file"
+        raise InputError(f"{root} {what}; put films in it (files that end in {known})")
+    return films
 
 
 def _walk(root: Path) -> Iterator[Found]:
     for folder, folders, names in os.walk(root):  # does not enter linked folders
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in names:
-            if not name.startswith(".") and (film := _found(Path(folder, name), root)):
+            if not name.startswith(".") and (film := _in_folder(Path(folder, name), root)):
                 yield film
 
 
-def _found(path: Path, root: Path) -> Found | None:
+def _in_folder(path: Path, root: Path) -> Found | None:
     if path.suffix.lower() not in EXTENSIONS:
         return None
     try:
         # A link may point at another film of the folder, never outside it.
         if path.is_symlink() and not path.resolve(strict=True).is_relative_to(root):
             return None
-        facts = path.stat()
     except OSError:
         return None
+    film = _local_film(path)
+    return None if film.problem else film
+
+
+def _local_film(path: Path) -> Found:
+    try:
+        facts = path.stat()
+    except FileNotFoundError:
+        return Found(uri=path.as_uri(), problem="there is no such file")
+    except OSError as error:
+        return Found(uri=path.as_uri(), problem=f"the file cannot be looked at: {error.strerror}")
     if not stat.S_ISREG(facts.st_mode):
-        return None
+        return Found(uri=path.as_uri(), problem="it is not a file; name each film")
+    beside = (path.with_suffix(suffix) for suffix in SUFFIXES)
+    captions = next((candidate for candidate in beside if candidate.is_file()), None)
     return Found(
         uri=path.as_uri(),
         path=path,
         size_bytes=facts.st_size,
         mtime_ns=facts.st_mtime_ns,
-        captions=_captions(path),
+        captions=Found(uri=captions.as_uri(), path=captions) if captions else None,
     )
 
 
-def _captions(path: Path) -> Path | None:
-    beside = (path.with_suffix(suffix) for suffix in SUFFIXES)
-    return next((candidate for candidate in beside if candidate.is_file()), None)
+def _look_up(uri: str) -> Found:
+    return _local_film(local_path(uri)) if is_local(uri) else remote.look_up(uri)
+
+
+def _from_manifest(uri: str) -> list[Found]:
+    """What each row names; rows that name nothing, or the same again, have a problem."""
+    whole = _whole(uri)
+    try:
+        data = local_path(uri).read_bytes() if is_local(uri) else remote.read(uri)
+    except FileNotFoundError:
+        raise NotFoundError(f"there is no manifest {uri}; give the place of your footage") from None
+    except OSError as error:
+        raise InputError(f"the manifest {uri} cannot be read: {error.strerror}") from error
+    entries = read_manifest(uri, data)
+    films, first_row = [], dict[str, int]()
+    with ThreadPoolExecutor(LOOKUPS_AT_ONCE) as pool:
+        for entry, film in zip(
+            entries, pool.map(lambda entry: _named(entry, whole), entries), strict=True
+        ):
+            if film.uri in first_row:
+                again = f"row {entry.row} names {entry.uri} again, after row {first_row[film.uri]}"
+                film = Found(uri=f"{whole}#row-{entry.row}", problem=again)
+            first_row[film.uri] = entry.row
+            films.append(film)
+    return films
+
+
+def _named(entry: Entry, manifest: str) -> Found:
+    """The film of one row of a manifest."""
+    try:
+        if entry.problem:
+            raise InputError(entry.problem)
+        found = _look_up(_joined(entry.uri, manifest))
+    except (InputError, ValueError) as error:  # a name with a NUL, or file:// without a path
+        return Found(uri=f"{manifest}#row-{entry.row}", problem=f"row {entry.row}: {error}")
+    problem = f"row {entry.row} of the manifest: {found.problem}" if found.problem else ""
+    return Found(**{**vars(found), "given": entry.given, "problem": problem})
+
+
+def _joined(name: str, manifest: str) -> str:
+    """`name` as a whole URI; a relative one starts where the manifest is.
+
+    Raises:
+        InputError: a manifest from elsewhere names a file of this machine.
+    """
+    if is_local(manifest):
+        if "://" in name:
+            return name
+        return Path(os.path.normpath(local_path(manifest).parent / name)).as_uri()
+    if is_local(name) and ("://" in name or name.startswith("/")):
+        raise InputError(f"{name!r} is a file of this machine, which only a local manifest may use")
+    if "://" in name:
+        return name
+    if urlsplit(manifest).scheme in ("http", "https"):
+        return urljoin(manifest, name)
+    scheme, path = manifest.split("://", 1)
+    return f"{scheme}://{posixpath.normpath(posixpath.join(posixpath.dirname(path), name))}"

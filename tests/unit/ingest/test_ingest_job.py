@@ -51,7 +51,7 @@ def statuses(lake: Lake) -> dict[str, str]:
 def test_first_refresh_accounts_for_every_file(refresh: Refresh, lake: Lake) -> None:
     result = refresh()
     assert result["funnel"] == {
-        "files": 3, "duplicates": 0, "quarantined": 1, "accepted": 2,
+        "files": 3, "duplicates": 0, "quarantined": 1, "withdrawn": 0, "accepted": 2,
         "shots": 6, "clips": 6, "rejected": {},
     }  # fmt: skip
     assert (result["new_sources"], result["new_clips"]) == (3, 6)

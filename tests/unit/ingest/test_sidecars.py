@@ -27,6 +27,14 @@ def test_a_text_file_describes_the_whole_film(tmp_path: Path) -> None:
     assert text_for(read_cues(path), 3.0, 99.0) == "a harbour at dawn"
 
 
+def test_json_holds_timed_captions_or_one_for_the_whole_film(tmp_path: Path) -> None:
+    path = tmp_path / "film.json"
+    path.write_text('[{"start": 0, "end": 2.5, "text": "a red\\nball"}]')
+    assert read_cues(path) == [Cue(0.0, 2.5, "a red ball")]
+    path.write_text('{"caption": "a harbour", "camera": "x"}')
+    assert text_for(read_cues(path), 50.0, 60.0) == "a harbour"
+
+
 @pytest.mark.parametrize(
     ("name", "data", "reason"),
     [
@@ -37,6 +45,12 @@ def test_a_text_file_describes_the_whole_film(tmp_path: Path) -> None:
         ("e.vtt", b"WEBVTT\n\n00:00:05.000 --> 00:00:02.000\nhello\n", "ends before it begins"),
         ("f.txt", b"", "holds no text"),
         ("g.txt", b"caf\xe9", "not UTF-8"),
+        ("h.json", b'{"start": 0', "does not parse"),
+        ("i.json", b'{"camera": "x"}', "holds no captions: a list of"),
+        ("j.json", b'[{"start": 0, "end": 1, "text": "a"}, {"text": "b"}]', "entry 2 of the JSON"),
+        ("k.json", b'[{"start": NaN, "end": 1, "text": "a"}]', "ends before it begins"),
+        ("l.json", b"[" * 100_000, "does not parse"),
+        ("m.json", b'{"caption": " "}', "holds no text"),
     ],
 )
 def test_a_caption_file_that_does_not_parse_says_why(

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from infra.errors import InputError, NotFoundError
-from ingest.sources import content_id, find_films
+from ingest.sources import content_id, find_films, is_there
 
 
 def touch(path: Path) -> Path:
@@ -15,7 +15,7 @@ def touch(path: Path) -> Path:
 
 
 def names(folder: Path) -> list[str]:
-    return [film.path.name for film in find_films(str(folder))]
+    return [film.path.name for film in find_films(str(folder)) if film.path]
 
 
 def test_films_are_found_in_subfolders_by_extension(tmp_path: Path) -> None:
@@ -61,16 +61,15 @@ def test_what_cannot_be_ingested_is_one_clear_sentence(tmp_path: Path) -> None:
     touch(tmp_path / "notes.txt")
     with pytest.raises(InputError, match="holds no video file"):
         find_films(str(tmp_path))
-    with pytest.raises(InputError, match="'s3://bucket' cannot be read"):
-        find_films("s3://bucket")
 
 
-def test_vtt_comes_before_txt(tmp_path: Path) -> None:
+def test_vtt_comes_before_json_before_txt(tmp_path: Path) -> None:
     touch(tmp_path / "film.mp4")
-    touch(tmp_path / "film.txt")
-    assert find_films(str(tmp_path))[0].captions == tmp_path / "film.txt"
-    touch(tmp_path / "film.vtt")
-    assert find_films(str(tmp_path))[0].captions == tmp_path / "film.vtt"
+    for suffix in (".txt", ".json", ".vtt"):
+        beside = touch(tmp_path / f"film{suffix}")
+        captions = find_films(str(tmp_path))[0].captions
+        assert captions is not None
+        assert captions.path == beside
 
 
 def test_names_that_are_not_text_get_a_uri(tmp_path: Path) -> None:
@@ -78,6 +77,7 @@ def test_names_that_are_not_text_get_a_uri(tmp_path: Path) -> None:
     Path(os.fsdecode(name)).write_bytes(b"x")
     (film,) = find_films(str(tmp_path))
     assert film.uri.endswith("/caf%E9%27.mp4")
+    assert is_there(film.uri)
 
 
 def test_content_id_is_the_contents_sha256(tmp_path: Path) -> None:
