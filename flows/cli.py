@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.commands import books
+from flows.commands import books, life
 from flows.commands.common import open_settings
 from infra.errors import InputError, ReelError
 
@@ -75,7 +75,7 @@ def doctor() -> None:
 
 @app.command()
 def refresh(
-    uri: Annotated[str, typer.Argument(help="folder of films", metavar="FOLDER")],
+    uri: Annotated[str, typer.Argument(help="folder, URI or manifest", metavar="FOOTAGE")],
     release: Annotated[str, typer.Option(help="name of the release; default: date, number")] = "",
 ) -> None:
     """Footage → shots → clips → captions → a release."""
@@ -146,5 +146,5 @@ def demo(
     raise typer.Exit(driver.run(footage))
 
 
-for command in (books.releases, books.quarantine):
+for command in (books.releases, books.quarantine, life.retry, life.lineage, life.takedown):
     app.command()(command)

@@ -33,21 +33,27 @@ LAST_URI = "reel_footage"
     persist_result=True,
     result_serializer="json",
 )
-def refresh_data(uri: str = "", release_name: str = "") -> State[dict[str, Any]]:
+def refresh_data(
+    uri: str = "", release_name: str = "", retry: bool = False
+) -> State[dict[str, Any]]:
     """Bring the lake up to date with the footage at `uri`, and name the result.
 
     Args:
-        uri: Absolute path of a folder of films. Empty: the same as last time.
+        uri: Footage: the absolute path of a folder or a manifest, or a URI such as s3://bucket/films.
+            Empty: the same as last time.
         release_name: Name of the release. Empty: today's date and a number.
+        retry: Judge anew all that is in quarantine, instead of looking for footage.
 
     Returns:
-        {"release", "created", "funnel", "captions": count by source of this run, "counts"}
+        {"release", "created", "funnel", "captions": count by source of this run, "counts"},
+        of a retry also "retried" and "mended" files
     """
     # Lance brings pandas along: seconds that no other command should pay.
     from infra.lake import Lake
     from infra.releases import create_release, get_release
 
-    uri, settings = footage_uri(uri), Settings()
+    settings = Settings()
+    footage: dict[str, Any] = {"retry": True} if retry else {"uri": footage_uri(uri)}
     catalog, lake = Catalog(settings.catalog_url), Lake(settings.lake_uri)
     recipes = {"ingest": IngestRecipe(), "caption": CaptionRecipe()}
     marks = {step: fingerprint(recipe) for step, recipe in recipes.items()}
@@ -55,7 +61,7 @@ def refresh_data(uri: str = "", release_name: str = "") -> State[dict[str, Any]]
         ingested = run_step(
             "ingest",
             "ingest.job",
-            {"uri": uri, "recipe": to_dict(recipes["ingest"]), "parallel": "ray"},
+            {**footage, "recipe": to_dict(recipes["ingest"]), "parallel": "ray"},
         )
         if is_released(lake, catalog, marks):
             captioned: dict[str, Any] = {"captioned": 0, "by_source": {}}
@@ -66,7 +72,8 @@ def refresh_data(uri: str = "", release_name: str = "") -> State[dict[str, Any]]
     release, created = create_release(lake, catalog, fingerprints=marks, name=release_name)
     old = get_release(catalog, release.previous) if release.previous else None
     refresh_report.publish(lake, ingested, captioned, release, old, created=created)
-    Variable.set(LAST_URI, uri, overwrite=True)
+    if not retry:
+        Variable.set(LAST_URI, footage["uri"], overwrite=True)
     message = refresh_report.summary(ingested, release, created=created)
     log.info("%s", message)
     if created:
@@ -79,6 +86,7 @@ def refresh_data(uri: str = "", release_name: str = "") -> State[dict[str, Any]]
             "funnel": ingested["funnel"],
             "captions": captioned["by_source"],
             "counts": dict(release.counts),
+            **{name: ingested[name] for name in ("retried", "mended") if retry},
         },
     )
 

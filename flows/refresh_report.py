@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 SHEET_CLIPS = 24
 SHEET_COLUMNS = 6
 LISTED = 20
+LOSSES = ("duplicates", "quarantined", "withdrawn")
 
 
 def publish(
@@ -57,7 +58,11 @@ def funnel(ingested: dict[str, Any], captioned: dict[str, Any]) -> str:
     counts = ingested["funnel"]
     lost = [
         ("files", counts["files"], ""),
-        ("films accepted", counts["accepted"], _losses(counts, "duplicates", "quarantined")),
+        (
+            "films accepted",
+            counts["accepted"],
+            _losses(counts, "duplicates", "quarantined", "withdrawn"),
+        ),
         ("shots", counts["shots"], ""),
         ("clips accepted", counts["clips"], _reasons(counts["rejected"])),
         ("captioned in this run", captioned["captioned"], _reasons(captioned["by_source"])),

@@ -73,6 +73,20 @@ class Release(Base):
     previous: Mapped[str | None] = mapped_column(ForeignKey("releases.name"))
 
 
+class Takedown(Base):
+    """A source that was withdrawn, and what had seen it: releases as {name: {"clips", "seconds"}},
+    model versions as {version: {"release"}}. `place` is the URI that it was taken down by."""
+
+    __tablename__ = "takedowns"
+
+    source_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    place: Mapped[str]
+    reason: Mapped[str] = mapped_column(default="")
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    releases: Mapped[dict[str, Any]]
+    model_versions: Mapped[dict[str, Any]]
+
+
 class GenerationJob(Base):
     """One request to generate a video, an extension or an image.
 

@@ -108,6 +108,12 @@ class Attempts:
             session.add(attempt)
             return attempt
 
+    def any_open(self) -> bool:
+        """Whether any attempt of any run has not ended, as far as is recorded."""
+        with self._catalog.session(read_only=True) as session:
+            query = select(JobAttempt.id).where(JobAttempt.status.in_(OPEN)).limit(1)
+            return session.scalar(query) is not None
+
     def open_of(self, flow_run_id: str) -> list[JobAttempt]:
         """Attempts of a flow run that have not ended."""
         with self._catalog.session(read_only=True) as session:

@@ -156,9 +156,13 @@ class Lake:
         blobs = dataset.read_blobs("video", ids=row_ids, preserve_order=True)
         return {clip_id: bytes(blob) for clip_id, (_, blob) in zip(clip_ids, blobs, strict=True)}
 
-    def versions(self) -> dict[str, int]:
-        """The current version of every table."""
-        return {table: int(self._open(table).version) for table in TABLES}
+    def dataset(self, table: str) -> Any:
+        """The Lance dataset of a table, for upkeep that no other method does."""
+        return self._open(table)
+
+    def versions(self, release: str | None = None) -> dict[str, int]:
+        """The current version of every table, or that of a release."""
+        return {table: int(self._open(table, release).version) for table in TABLES}
 
     def releases(self) -> list[str]:
         """Names of the tags that all tables carry, sorted."""

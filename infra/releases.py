@@ -104,6 +104,15 @@ def get_release(catalog: Catalog, name: str) -> ReleaseInfo:
     raise NotFoundError(f"there is no release {name!r}; the newest are {names} (or {LATEST!r})")
 
 
+def restate(lake: "Lake", catalog: Catalog, name: str) -> None:
+    """Write down anew what a release holds, after something was erased from it."""
+    with catalog.session() as session:
+        row = session.get_one(Release, name)
+        row.versions = lake.versions(name)
+        row.counts = _counts(lake, name)
+        row.content_hash = lake.content_hash(name)
+
+
 def difference(lake: "Lake", old: ReleaseInfo | None, new: ReleaseInfo) -> dict[str, Any]:
     """What changed in accepted sources and clips from `old` (None: from nothing) to `new`.
 

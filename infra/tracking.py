@@ -195,6 +195,10 @@ class Tracking:
         ]
         return sorted(found, key=lambda entry: int(entry.version), reverse=True)
 
+    def tag(self, version: str, name: str, value: str) -> None:
+        """Put a tag on `version`, in place of an older one of this name."""
+        self._client().set_model_version_tag(MODEL, version, name, value)
+
     def download(self, version: str, to: Path) -> Path:
         """Fetch the bundle of `version` so that `to` is its folder; one already there is kept."""
         if to.exists():

@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
+from typing import Any
 from urllib.parse import urlsplit
 
 from fsspec.callbacks import Callback
@@ -86,9 +87,8 @@ class FilmCache:
             raise FetchError(self._too_large())
         self.folder.mkdir(parents=True, exist_ok=True)
         part = place.with_name(f".{place.name}.{os.getpid()}")
-        meter = _Meter(self.limit_bytes, self._check)
         try:
-            remote.download(film.uri, part, meter)
+            remote.download(film.uri, part, Callback(hooks={"watch": self._watch}))
             size = part.stat().st_size
             if film.size_bytes not in (0, size):
                 raise FetchError(f"{size} of {film.size_bytes} bytes arrived")
@@ -102,6 +102,12 @@ class FilmCache:
             raise FetchError("the film could not be fetched", words) from error
         finally:
             part.unlink(missing_ok=True)
+
+    def _watch(self, size: int | None, value: int, **_rest: Any) -> None:
+        """Called with every piece: stops what never ends, and a job that was asked to."""
+        self._check()
+        if value > self.limit_bytes:
+            raise _TooLargeError
 
     def _too_large(self) -> str:
         limit = self.limit_bytes / 2**30
@@ -122,17 +128,3 @@ class FilmCache:
 
 class _TooLargeError(Exception):
     pass
-
-
-class _Meter(Callback):
-    """Counts what arrives, and stops what never ends."""
-
-    def __init__(self, limit_bytes: int, check: Callable[[], None]) -> None:
-        super().__init__()
-        self._limit, self._check = limit_bytes, check
-
-    def relative_update(self, inc: int = 1) -> None:
-        super().relative_update(inc)
-        self._check()
-        if self.value > self._limit:
-            raise _TooLargeError

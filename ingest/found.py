@@ -39,8 +39,7 @@ class Found:
 
     def is_version(self, row: Mapping[str, Any]) -> bool:
         """Whether a source row was made from the file as it is now; False when nothing tells."""
-        if self.etag:
-            same = self.etag == row["etag"]
-        else:
-            same = bool(self.mtime_ns) and self.mtime_ns == row["mtime_ns"]
-        return same and self.size_bytes == row["size_bytes"]
+        if not (self.etag or self.mtime_ns):
+            return False
+        facts = self.facts()
+        return all(row[name] == facts[name] for name in ("size_bytes", "mtime_ns", "etag"))

@@ -57,7 +57,7 @@ class Ledger:
         row = self.rows.get(film.uri)
         if row is None or film.problem or row["source_id"] is None or not film.is_version(row):
             return False
-        return row["recipe"] == self._recipe_hash or row["status"] == "withdrawn"
+        return self._stands(row)
 
     def source_id(self, film: Found) -> str | None:
         """The content of this very file when any recipe has seen it: it need not be hashed."""
@@ -180,7 +180,7 @@ class Ledger:
 
     def _stands(self, row: Row) -> bool:
         """Whether what a row says still counts under this recipe."""
-        return row["recipe"] == self._recipe_hash or row["status"] == "withdrawn"
+        return self._recipe_hash == row["recipe"] or bool(row["status"] == "withdrawn")
 
     def _put(self, row: Row) -> None:
         self._remove(row["uri"])

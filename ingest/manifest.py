@@ -10,7 +10,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
@@ -90,7 +90,7 @@ def _csv(text: str) -> tuple[Sequence[str], list[Row | str]]:
     return names, rows
 
 
-def _json_lines(text: str) -> tuple[Iterable[str], list[Row | str]]:
+def _json_lines(text: str) -> tuple[Sequence[str], list[Row | str]]:
     rows: list[Row | str] = []
     names = {"uri"}
     for line in filter(str.strip, text.split("\n")):
@@ -104,7 +104,7 @@ def _json_lines(text: str) -> tuple[Iterable[str], list[Row | str]]:
             rows.append(row)
         else:
             rows.append('it is no JSON object such as {"uri": "film.mp4"}')
-    return names, rows
+    return sorted(names), rows
 
 
 def _parquet(data: bytes) -> tuple[Sequence[str], list[Row | str]]:

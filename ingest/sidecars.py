@@ -96,8 +96,11 @@ def _json_cues(path: Path) -> list[Cue]:
 def _json_cue(number: int, entry: Any) -> Cue:
     if isinstance(entry, dict):
         start, end, text = (entry.get(name) for name in ("start", "end", "text"))
-        times = isinstance(start, int | float) and isinstance(end, int | float)
-        if times and isinstance(text, str):
+        if (
+            isinstance(start, int | float)
+            and isinstance(end, int | float)
+            and isinstance(text, str)
+        ):
             return Cue(float(start), float(end), _one_line(text))
     raise CaptionFileError(f"entry {number} of the JSON captions is none of {FORMS}", repr(entry))
 

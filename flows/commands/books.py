@@ -8,15 +8,19 @@ def releases() -> None:
     settings = open_settings()
     from infra.catalog import Catalog
     from infra.releases import list_releases
+    from infra.takedowns import list_takedowns
 
     catalog = Catalog(settings.catalog_url)
     catalog.migrate()
+    takedowns = list_takedowns(catalog)
     for release in list_releases(catalog):
         counts = release.counts
+        held = sum(release.name in takedown.releases for takedown in takedowns)
         print(
             f"{release.name:<20} {release.created_at:%Y-%m-%d %H:%M}  {counts['sources']:.0f} films"
             f"  {counts['clips']:.0f} clips  {counts['seconds']:.0f} s"
             f"  {counts['captioned']:.0f} captioned"
+            f"{f'  {held} withdrawn since' if held else ''}"
         )
 
 

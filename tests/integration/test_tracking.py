@@ -110,6 +110,9 @@ def test_bundles_are_versions_with_aliases(
     assert champion.version == second
     tracking.delete_alias("champion")
     assert tracking.alias("champion") is None
+    tracking.tag(first, "takedown", "old")
+    tracking.tag(first, "takedown", "0123456789abcdef")
+    assert tracking.version(first).tags["takedown"] == "0123456789abcdef"
     with pytest.raises(NotFoundError, match="no version '99'; versions: "):
         tracking.set_alias("candidate", "99")
 

@@ -15,6 +15,7 @@ INGESTED: dict[str, Any] = {
         "files": 30,
         "duplicates": 2,
         "quarantined": 3,
+        "withdrawn": 1,
         "accepted": 25,
         "shots": 200,
         "clips": 180,
@@ -42,7 +43,7 @@ def _release(name: str = "r2") -> ReleaseInfo:
 
 def test_funnel_gives_each_loss_its_reason_and_no_empty_ones() -> None:
     page = refresh_report.funnel(INGESTED, CAPTIONED)
-    assert "| films accepted | 25 | 3 quarantined, 2 duplicates |" in page
+    assert "| films accepted | 25 | 3 quarantined, 2 duplicates, 1 withdrawn |" in page
     assert "| clips accepted | 180 | 15 too short, 5 black |" in page
     assert "blurred" not in page
 
