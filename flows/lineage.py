@@ -1,5 +1,6 @@
 """`reel lineage`: what a name stands for, where it comes from and what was made of it."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,7 @@ def uris_of(name: str) -> list[str]:
     if "://" in name:
         return [name]
     path = Path(name).expanduser().absolute()
-    return [path.as_uri(), path.resolve().as_uri()]
+    return [path.as_uri(), Path(os.path.realpath(path)).as_uri()]
 
 
 def describe(found: Row) -> Iterator[str]:

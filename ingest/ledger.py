@@ -45,6 +45,8 @@ class Ledger:
                 self._join(row["source_id"], row["duplicate_of"])
         self._changed: set[str] = set()
         self._results: list[FilmResult] = []
+        held = lake.read("quarantine", ["uri", "stage", "reason", "error"]).to_pylist()
+        self._held: dict[str, Row] = {row["uri"]: row for row in held}
         self._refused: set[str] = set()  # though what they held before stays
         self._unwritten: list[Row] = []
         self.new_sources = 0
@@ -105,13 +107,15 @@ class Ledger:
     def refuse(self, film: Found, stage: str, reason: str, words: str = "") -> None:
         """Take in a file that cannot be opened now. What it held before, if anything, stays: a
         store that does not answer for a day must not cost the films in it."""
-        row = self.rows.get(film.uri)
+        self._refused.add(film.uri)
+        row, refusal = self.rows.get(film.uri), _quarantine_row(film.uri, stage, reason, words)
+        if row is not None and self._held.get(film.uri) == refusal:
+            return
         if row is None or row["status"] == "quarantined":
             source = {**film.facts(), "source_id": None, "recipe": self._recipe_hash}
             self.add(quarantined(source, stage, reason, words))
-            return
-        self._refused.add(film.uri)
-        self._unwritten.append(_quarantine_row(film.uri, stage, reason, words))
+        else:
+            self._unwritten.append(refusal)
 
     def describe(self, films: Sequence[Found]) -> None:
         """Take over what a manifest says of these films."""

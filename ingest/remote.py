@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import fsspec
 from fsspec.callbacks import Callback
+from fsspec.implementations.local import LocalFileSystem
 from fsspec.registry import known_implementations
 
 from infra.errors import InfrastructureError, InputError, NotFoundError
@@ -135,6 +136,9 @@ def _open(uri: str) -> tuple[Any, str]:
             f"footage at {uri!r} cannot be read: {error}; give a local folder, or a URI such as "
             "file://, s3://, gs://, https://"
         ) from error
+    if isinstance(fs, LocalFileSystem):
+        # What is local is looked at by other rules, and a manifest from elsewhere may not name it.
+        raise InputError(f"{uri!r} is a file of this machine; write it as a path or file:// URI")
     return fs, path
 
 

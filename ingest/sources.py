@@ -21,15 +21,16 @@ from ingest.manifest import Entry, is_manifest, read_manifest
 from ingest.sidecars import SUFFIXES
 
 CHUNK_BYTES = 1 << 20
+OUTSIDE = "a link that leads out of the folder is not followed"
 LOOKUPS_AT_ONCE = 16  # at a store far away each one is a wait, not work
 
 
 def find_films(uri: str) -> list[Found]:
     """All films below a folder or prefix, or the one file, or all that a manifest names; by URI.
 
-    In a folder hidden names are skipped, links that lead out of it are not followed, and only
-    regular files count: a pipe or a device with a film's name would never end. A manifest's row
-    that names no usable film comes back with a `problem`.
+    Hidden names in a folder are skipped. What looks like a film and cannot be one comes back with
+    a `problem`: a link that leads out of the folder, a pipe (which would never end), a folder that
+    may not be read, a manifest's row that names nothing.
 
     Raises:
         NotFoundError: nothing is there.
@@ -115,24 +116,31 @@ def _from_folder(root: Path) -> list[Found]:
 
 
 def _walk(root: Path) -> Iterator[Found]:
-    for folder, folders, names in os.walk(root):  # does not enter linked folders
+    closed = list[OSError]()
+    for folder, folders, names in os.walk(root, onerror=closed.append):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for path in (Path(folder, name) for name in folders):  # walk does not enter linked ones
+            if path.is_symlink() and not _is_inside(path, root):
+                yield Found(uri=path.as_uri(), problem=OUTSIDE)
         for name in names:
             if not name.startswith(".") and (film := _in_folder(Path(folder, name), root)):
                 yield film
+    for error in closed:
+        uri = Path(error.filename).as_uri()
+        yield Found(uri=uri, problem=f"the folder cannot be read: {error.strerror}")
 
 
 def _in_folder(path: Path, root: Path) -> Found | None:
     if path.suffix.lower() not in EXTENSIONS:
         return None
-    try:
-        # A link may point at another film of the folder, never outside it.
-        if path.is_symlink() and not path.resolve(strict=True).is_relative_to(root):
-            return None
-    except OSError:
-        return None
-    film = _local_film(path)
-    return None if film.problem else film
+    if path.is_symlink() and not _is_inside(path, root):
+        return Found(uri=path.as_uri(), problem=OUTSIDE)
+    return _local_film(path)
+
+
+def _is_inside(path: Path, root: Path) -> bool:
+    """A link may point at another film of the folder, never outside it."""
+    return Path(os.path.realpath(path)).is_relative_to(root)
 
 
 def _local_film(path: Path) -> Found:

@@ -78,7 +78,7 @@ def undisturbed(footage: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     home = tmp_path_factory.mktemp("inline")
     result = finish(home, "first", footage, "inline")
     assert result["funnel"] == {
-        "files": 11, "duplicates": 2, "quarantined": 1, "accepted": 8,
+        "files": 11, "duplicates": 2, "quarantined": 1, "withdrawn": 0, "accepted": 8,
         "shots": 23, "clips": 23, "rejected": {},
     }  # fmt: skip
     return lake_hash(home)

@@ -162,6 +162,43 @@ def test_a_store_elsewhere_is_read_once(
     assert sorted(sources(lake)) == ["copy.mp4", "moved.mp4"]
 
 
+def test_a_store_larger_than_the_disk_is_read_in_parts(
+    refresh: Refresh, lake: Lake, tmp_path: Path, bucket: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = []
+    for seed in range(3):
+        path = three_shots(tmp_path / f"{seed}.mp4", seed=seed)
+        bucket.pipe(f"/films/{seed}.mp4", path.read_bytes())
+        sizes.append(path.stat().st_size)
+    limit = sum(sizes) - min(sizes) + 1
+    monkeypatch.setenv("REEL_FETCH_GIB", repr(limit / 2**30))
+    held, download = [], remote.download
+
+    def note(uri: str, to: Path, callback: Any) -> None:
+        download(uri, to, callback)
+        held.append(sum(part.stat().st_size for part in to.parent.iterdir()))
+
+    monkeypatch.setattr(remote, "download", note)
+    assert refresh("memory://films")["funnel"]["accepted"] == 3
+    assert len(held) == 3
+    assert max(held) <= limit
+    assert list((tmp_path / "home/footage").iterdir()) == []
+
+
+def test_what_cannot_be_opened_is_said_once(
+    refresh: Refresh, lake: Lake, film: Path, tmp_path: Path
+) -> None:
+    (film.parent / "out.mp4").symlink_to(tmp_path)
+    (tmp_path / "films.csv").write_text("uri\nfootage/a.mp4\nfootage/none.mp4\n\nfootage/a.mp4\n")
+    for place in (film.parent, tmp_path / "films.csv"):
+        counts = refresh(place)["funnel"]
+        assert counts["quarantined"] + counts["accepted"] == counts["files"]
+        versions = lake.versions()
+        assert refresh(place)["funnel"] == counts
+        assert lake.versions() == versions
+    assert lake.count("quarantine") == 3
+
+
 def test_a_store_that_does_not_answer_costs_no_film(
     refresh: Refresh, lake: Lake, film: Path, tmp_path: Path, bucket: Any,
     monkeypatch: pytest.MonkeyPatch,

@@ -78,12 +78,14 @@ def test_a_manifest_names_films_of_its_own_store(bucket: Any) -> None:
     bucket.pipe("/sets/one/a.mp4", b"1")
     bucket.pipe("/sets/b.mp4", b"1")
     rows = ["uri", "one/a.mp4", "memory://sets/b.mp4", "/etc/passwd", "file:///etc/passwd", "x.mp4"]
+    rows += ["local:///etc/passwd"]
     bucket.pipe("/sets/films.csv", "\n".join(rows).encode())
     films = find_films("memory://sets/films.csv")
     good = [film.uri for film in films if not film.problem]
     assert good == ["memory:///sets/b.mp4", "memory:///sets/one/a.mp4"]
     words = " ".join(film.problem for film in films)
     assert words.count("is a file of this machine, which only a local manifest may use") == 2
+    assert words.count("'local:///etc/passwd' is a file of this machine") == 1
     assert "the file cannot be reached" in words
 
 

@@ -30,10 +30,34 @@ def test_hidden_files_and_folders_are_skipped(tmp_path: Path) -> None:
     assert names(tmp_path) == ["c.mp4"]
 
 
+def problems(folder: Path) -> dict[str, str]:
+    return {
+        film.uri.split("/")[-1]: film.problem for film in find_films(str(folder)) if film.problem
+    }
+
+
 def test_a_pipe_with_a_films_name_does_not_hang(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "live.mp4")
     touch(tmp_path / "film.mp4")
     assert names(tmp_path) == ["film.mp4"]
+    assert problems(tmp_path) == {"live.mp4": "it is not a file; name each film"}
+
+
+def test_a_folder_that_may_not_be_read_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touch(tmp_path / "film.mp4")
+    touch(tmp_path / "closed/film.mp4")
+    scan = os.scandir
+
+    def refuse(path: str) -> object:
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert names(tmp_path) == ["film.mp4"]
+    assert problems(tmp_path) == {"closed": "the folder cannot be read: Permission denied"}
 
 
 def test_links_out_of_the_folder_are_not_followed(tmp_path: Path) -> None:
@@ -43,7 +67,15 @@ def test_links_out_of_the_folder_are_not_followed(tmp_path: Path) -> None:
     (inside / "folder").symlink_to(outside.parent)
     (inside / "dangling.mp4").symlink_to(inside / "gone.mp4")
     (inside / "again.mp4").symlink_to("film.mp4")
+    (inside / "round.mp4").symlink_to("round.mp4")
     assert names(inside) == ["again.mp4", "film.mp4"]
+    outside_words = "a link that leads out of the folder is not followed"
+    assert problems(inside) == {
+        "dangling.mp4": "there is no such file",
+        "folder": outside_words,
+        "link.mp4": outside_words,
+        "round.mp4": "the file cannot be looked at: Too many levels of symbolic links",
+    }
 
 
 def test_one_file_and_file_uris_are_sources_too(tmp_path: Path) -> None:
