@@ -45,6 +45,17 @@ class SignatureMeter:
         return head + b"".join(grid.tobytes() for grid in self._grids)
 
 
+def lengths_alike(signature: bytes, recipe: DuplicateRecipe) -> tuple[float, float]:
+    """The shortest and the longest film, in seconds, that can be the same film as this one."""
+    share = 1 - recipe.duration_tolerance
+    return length_s(signature) * share, length_s(signature) / share
+
+
+def length_s(signature: bytes) -> float:
+    """How long the film is that a signature is of."""
+    return float(HEADER.unpack_from(signature)[0])
+
+
 def same_film(one: bytes, other: bytes, recipe: DuplicateRecipe) -> bool:
     """Whether two signatures show the same film from start to end."""
     (one_s, one_stride), (other_s, other_stride) = (

@@ -6,13 +6,14 @@ read, nor on how often the run was interrupted: clips are written before the sou
 vouches for them, and `tidy` removes what no source row vouches for.
 """
 
+import bisect
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from infra.lake import Lake
 from ingest import quarantine
-from ingest.duplicates import same_film
+from ingest.duplicates import length_s, lengths_alike, same_film
 from ingest.film import FilmResult, quarantined
 from ingest.found import Found
 from ingest.quarantine import Row, delete_rows
@@ -38,8 +39,9 @@ class Ledger:
         self._uris: dict[str | None, set[str]] = defaultdict(set)  # by content
         self._leader: dict[str, str] = {}  # union-find over source ids
         self._members: dict[str, set[str]] = {}  # all source ids, by their leader
+        self._by_length: list[tuple[float, str]] = []  # of every signature seen: seconds, content
         for row in self.rows.values():
-            self._uris[row["source_id"]].add(row["uri"])
+            self._index(row)
         for row in self.rows.values():
             if row["duplicate_of"] and self._stands(row):
                 self._join(row["source_id"], row["duplicate_of"])
@@ -97,10 +99,8 @@ class Ledger:
         self.new_sources += is_new
         if result.stage:
             return
-        for other in self._distinct():
-            if other["source_id"] != row["source_id"] and same_film(
-                row["hash_video"], other["hash_video"], self._duplicates
-            ):
+        for other in self._as_long_as(row):
+            if same_film(row["hash_video"], other["hash_video"], self._duplicates):
                 self._join(row["source_id"], other["source_id"])
         self._settle(row["source_id"])
 
@@ -189,7 +189,15 @@ class Ledger:
     def _put(self, row: Row) -> None:
         self._remove(row["uri"])
         self.rows[row["uri"]] = row
+        self._index(row)
+
+    def _index(self, row: Row) -> None:
         self._uris[row["source_id"]].add(row["uri"])
+        if row["hash_video"]:
+            entry = length_s(row["hash_video"]), row["source_id"]
+            place = bisect.bisect_left(self._by_length, entry)
+            if self._by_length[place : place + 1] != [entry]:
+                self._by_length.insert(place, entry)
 
     def _remove(self, uri: str) -> None:
         if (row := self.rows.pop(uri, None)) is not None:
@@ -199,10 +207,16 @@ class Ledger:
     def _rows_of(self, source_id: str) -> list[Row]:
         return [self.rows[uri] for uri in sorted(self._uris[source_id])]
 
-    def _distinct(self) -> list[Row]:
-        """One row for each content that was ever readable."""
-        readable = (row for row in self.rows.values() if row["hash_video"])
-        return list({row["source_id"]: row for row in readable}.values())
+    def _as_long_as(self, row: Row) -> Iterator[Row]:
+        """One row of each other content that was ever readable and is long enough to be the same,
+        and no longer. Comparing all with all would take minutes for some thousand films."""
+        shortest, longest = lengths_alike(row["hash_video"], self._duplicates)
+        first = bisect.bisect_left(self._by_length, (shortest, ""))
+        last = bisect.bisect_right(self._by_length, (longest, "g"))  # hex digits sort before it
+        for source_id in sorted({source_id for _, source_id in self._by_length[first:last]}):
+            found = (other for other in self._rows_of(source_id) if other["hash_video"])
+            if source_id != row["source_id"] and (other := next(found, None)) is not None:
+                yield other
 
     def _settle(self, source_id: str) -> None:
         """Decide which copy is kept among all films that are the same as this one: none, when one
