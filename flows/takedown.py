@@ -96,7 +96,7 @@ def _drop_caches(settings: Settings, clips: list[str], releases: list[str]) -> l
 
     dropped = caches_of(settings.home / "training", releases)
     dropped += captioners_of(settings.home / "captioner", clips)
-    fetched = settings.home / "footage"
+    fetched = settings.home / "fetched"
     dropped += [fetched] if fetched.exists() else []
     for path in dropped:
         if path.is_dir():

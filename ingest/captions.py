@@ -31,7 +31,7 @@ def apply_captions(
     captioned = 0
     for film in films:
         source = sources[film.uri]
-        if source["status"] != "accepted":
+        if source["status"] != "accepted" or film.problem:
             continue
         cues = _cues(film, cache, judged)
         if cues is None:

@@ -1,4 +1,4 @@
-"""Films from elsewhere, fetched whole into HOME/footage before they are read, gone afterwards.
+"""Films from elsewhere, fetched whole into HOME/fetched before they are read, gone afterwards.
 
 A fetched file is named after its URI and version, so a run that was killed does not fetch again
 what it had. A version that a source row already knows is not fetched at all (`ingest.job`).
@@ -46,7 +46,8 @@ class FilmCache:
         batch, size = list[Found](), 0
         for film in sorted(films, key=lambda film: film.path is None):
             # A size that the store does not tell may be any, up to the limit.
-            cost = 0 if film.path else film.size_bytes or self.limit_bytes
+            is_here = film.path is not None or bool(film.problem)
+            cost = 0 if is_here else film.size_bytes or self.limit_bytes
             if batch and size + cost > self.limit_bytes:
                 self._make_room(batch, size)
                 yield batch

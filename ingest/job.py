@@ -69,7 +69,7 @@ def main(context: JobContext) -> dict[str, Any]:
     retry = Retry(lake, ledger) if again else None
     films = retry.films() if retry else films
     cache = FilmCache(
-        settings.home / "footage", int(settings.fetch_gib * 2**30), context.raise_if_stopping
+        settings.home / "fetched", int(settings.fetch_gib * 2**30), context.raise_if_stopping
     )
     clips_before = lake.count("clips", "status = 'accepted'")
     context.progress(0, 1, f"found {len(films)} files")

@@ -229,11 +229,12 @@ class Ledger:
         members = sorted(self._members.get(leader, {leader}))
         rows = [row for member in members for row in self._rows_of(member)]
         group = [row for row in rows if row["status"] != "quarantined"]
-        gone = next((row for row in group if row["status"] == "withdrawn"), None)
-        if gone is not None:
+        gone = [row for row in group if row["status"] == "withdrawn"]
+        if gone:
+            first = min(gone, key=lambda r: (r["duplicate_of"] is not None, r["source_id"]))
             for row in group:
                 if row["status"] != "withdrawn":
-                    self._put(withdrawn({**row, "duplicate_of": gone["source_id"]}))
+                    self._put(withdrawn({**row, "duplicate_of": first["source_id"]}))
             return
         best = min(
             group,

@@ -315,11 +315,11 @@ def test_caches_of_what_was_withdrawn_go(lake: Lake, own_home: Settings) -> None
         write_json(training / folder / "done.json", {})
     write_json(home / "captioner/one/captioner.json", {"labelled": [f"{_clip_id(BAD, 0)}:ff"]})
     write_json(home / "captioner/two/captioner.json", {"labelled": [f"{_clip_id(GOOD, 0)}:ff"]})
-    (home / "footage").mkdir()
+    (home / "fetched").mkdir()
     takedown.take_down(own_home, BAD)
     left = {path.name for path in (*training.iterdir(), *(home / "captioner").iterdir())}
     assert left == {"pixels-b.json", "pixels-b.bin", "dit-r22-" + "0" * 16, "two"}
-    assert not (home / "footage").exists()
+    assert not (home / "fetched").exists()
 
 
 def test_nothing_is_taken_down_while_nobody_knows_who_has_seen_it(

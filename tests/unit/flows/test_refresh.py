@@ -9,6 +9,7 @@ from infra.catalog import Catalog
 from infra.errors import InputError
 from infra.lake import Lake
 from infra.releases import ReleaseInfo, create_release
+from infra.settings import Settings
 
 INGESTED: dict[str, Any] = {
     "funnel": {
@@ -85,6 +86,31 @@ def test_no_footage_and_relative_paths_are_refused(monkeypatch: pytest.MonkeyPat
         refresh.footage_uri("")
     with pytest.raises(InputError, match="'films' is a relative path"):
         refresh.footage_uri("films")
+
+
+def test_a_retry_looks_for_no_footage_and_leaves_that_of_last_time(
+    own_home: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    specs, set_to = list[dict[str, Any]](), list[str]()
+
+    def run_step(step: str, _module: str, spec: dict[str, Any]) -> dict[str, Any]:
+        specs.append(spec)
+        return INGESTED | {"retried": 3, "mended": 2} if step == "ingest" else CAPTIONED
+
+    monkeypatch.setattr(refresh, "run_step", run_step)
+    monkeypatch.setattr(refresh, "is_released", lambda *_: False)
+    monkeypatch.setattr("infra.releases.create_release", lambda *_, **__: (_release(), False))
+    monkeypatch.setattr("infra.releases.get_release", lambda *_: _release("r1"))
+    monkeypatch.setattr(refresh_report, "publish", lambda *_, **__: None)
+    monkeypatch.setattr(refresh.Variable, "get", lambda *_, **__: "/films")
+    monkeypatch.setattr(refresh.Variable, "set", lambda _name, uri, **_: set_to.append(uri))
+    data = refresh.refresh_data.fn(retry=True).data
+    assert specs[0].keys() == {"retry", "recipe", "parallel"}
+    assert (data["retried"], data["mended"], set_to) == (3, 2, [])
+    data = refresh.refresh_data.fn().data
+    assert specs[2]["uri"] == "/films"
+    assert set_to == ["/films"]
+    assert "mended" not in data
 
 
 def test_captions_are_skipped_only_when_content_and_recipes_are_the_released_ones(

@@ -150,7 +150,7 @@ def test_a_store_elsewhere_is_read_once(
     result = refresh("memory://films")
     assert (result["funnel"]["accepted"], result["funnel"]["duplicates"]) == (1, 1)
     assert {clip["sidecar"] for clip in clips(lake)} == {"a disc"}
-    assert [path.suffix for path in (tmp_path / "home/footage").iterdir()] == [".txt"]
+    assert [path.suffix for path in (tmp_path / "home/fetched").iterdir()] == [".txt"]
     versions = lake.versions()
     with monkeypatch.context() as offline:
         offline.setattr(remote, "download", lambda uri, *_: pytest.fail(f"fetched {uri}"))
@@ -182,7 +182,7 @@ def test_a_store_larger_than_the_disk_is_read_in_parts(
     assert refresh("memory://films")["funnel"]["accepted"] == 3
     assert len(held) == 3
     assert max(held) <= limit
-    assert list((tmp_path / "home/footage").iterdir()) == []
+    assert list((tmp_path / "home/fetched").iterdir()) == []
 
 
 def test_what_cannot_be_opened_is_said_once(
@@ -214,6 +214,29 @@ def test_a_store_that_does_not_answer_costs_no_film(
     assert (held["stage"], held["reason"]) == ("list", "row 1 of the manifest: no answer")
     refresh(tmp_path / "films.csv")
     assert lake.count("quarantine") == 0
+
+
+def test_a_film_that_is_away_keeps_its_clips_and_their_captions(
+    refresh: Refresh, lake: Lake, film: Path, tmp_path: Path
+) -> None:
+    film.with_suffix(".txt").write_text("a disc")
+    (tmp_path / "films.csv").write_text("uri\nfootage/a.mp4\n")
+    refresh(tmp_path / "films.csv")
+    film.rename(tmp_path / "elsewhere.mp4")
+    assert refresh(tmp_path / "films.csv")["funnel"]["clips"] == 2
+    assert {clip["sidecar"] for clip in clips(lake)} == {"a disc"}
+
+
+def test_copies_of_a_withdrawn_film_name_it_in_any_order(
+    refresh: Refresh, lake: Lake, film: Path
+) -> None:
+    refresh()
+    withdraw(lake, same_films(lake, sources(lake)["a.mp4"]))
+    for crf in (20, 22):
+        write(film.parent / f"{crf}.mp4", decode(film), options={"crf": str(crf)})
+        refresh()
+    root = sources(lake)["a.mp4"]["source_id"]
+    assert {sources(lake)[f"{crf}.mp4"]["duplicate_of"] for crf in (20, 22)} == {root}
 
 
 def test_rows_of_a_manifest_leave_quarantine_when_they_are_mended(

@@ -178,6 +178,7 @@ def test_batches_fit_the_limit_and_make_room(tmp_path: Path) -> None:
 
     tmp_path.joinpath("left by an earlier run").write_bytes(b"x" * 90)
     films = [film("a", 60), film("b", 40), film("c", 30), film("d", 0), film("e", 999, tmp_path)]
+    films += [Found(uri="memory:///f", problem="gone")] * 3
     runs = [[f.uri[-1] for f in batch] for batch in cache(tmp_path, 100).batches(films)]
-    assert runs == [["e", "a", "b"], ["c"], ["d"]]
+    assert runs == [["e", "a", "b"], ["c"], ["d", "f", "f", "f"]]
     assert list(tmp_path.iterdir()) == []
