@@ -116,6 +116,7 @@ def _release(found: Row) -> Iterator[str]:
         version = found["model_version"]
         yield f"model version {version['version']}"
         yield f"  run       {version['mlflow_run_id']}"
+        yield f"  answered  {version['jobs']} requests"
         for name, value in sorted(version["tags"].items()):
             yield f"  {name:<9} {value}"
     release = found["release"]

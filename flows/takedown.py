@@ -113,6 +113,8 @@ def report(done: Done) -> Iterator[str]:
     for uri in done.uris:
         yield f"withdrawn: {readable(uri)}"
     yield f"removed: {done.clips} clips with their bytes and latents, in every version of the lake"
+    if done.caches:
+        yield f"removed: {len(done.caches)} caches, checkpoints and captioners that came from it"
     for name, counts in done.releases.items():
         yield f"release {name} held {counts['clips']} of them ({counts['seconds']:.0f} s)"
     for version, facts in done.model_versions.items():

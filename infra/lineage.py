@@ -7,7 +7,10 @@ its training split in its weights, the others in the numbers by which it was jud
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from sqlalchemy import func, select
+
 from infra.catalog import Catalog
+from infra.catalog_models import GenerationJob
 from infra.errors import InputError, NotFoundError
 from infra.lake import Lake, quote, quote_all
 from infra.releases import ReleaseInfo, list_releases
@@ -16,6 +19,7 @@ from infra.tracking import ModelVersion
 
 MIN_PREFIX = 8  # hex digits of an id that are enough to name it
 SOURCE_COLUMNS = ("uri", "source_id", "status", "duplicate_of", "licence", "tags", "recipe")
+BULKY = ("hash_video", "boundaries_json")
 
 Row = dict[str, Any]
 
@@ -71,7 +75,7 @@ class Lineage:
         ids = sorted({row["source_id"] for row in rows if row["source_id"]})
         where = f"source_id in ({quote_all(ids)})"
         return {
-            "sources": list(rows),
+            "sources": [{k: v for k, v in row.items() if k not in BULKY} for row in rows],
             "clips": self.lake.count("clips", f"status = 'accepted' and {where}") if ids else 0,
             **(self._downstream(where, ids) if ids else {"releases": {}, "model_versions": {}}),
         }
@@ -109,6 +113,7 @@ class Lineage:
                 "version": version.version,
                 "mlflow_run_id": version.run_id,
                 "tags": dict(version.tags),
+                "jobs": self._jobs_of(version.version),
             },
             "release": found["release"],
             "sources": found["sources"],
@@ -151,6 +156,14 @@ class Lineage:
 
     def _withdrawn_from(self, release: str) -> list[Row]:
         return [row for row in self._takedowns(None) if release in row["releases"]]
+
+    def _jobs_of(self, version: str) -> int:
+        """How many requests this version has answered."""
+        query = select(func.count()).where(
+            GenerationJob.model_version == version, GenerationJob.status == "completed"
+        )
+        with self._catalog.session(read_only=True) as session:
+            return session.scalar(query) or 0
 
     def _takedowns(self, source_ids: list[str] | None) -> list[Row]:
         return [

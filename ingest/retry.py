@@ -7,7 +7,7 @@ from infra.lake import Lake
 from ingest.captions import STAGE as CAPTIONS
 from ingest.found import Found
 from ingest.ledger import Ledger
-from ingest.sources import find_again, find_films, is_there
+from ingest.sources import find_again, find_films, is_link, is_there
 
 ROW = "#row-"  # in the name of a manifest's row that names no usable film
 LISTED = "list"  # the stage of what a manifest names and nobody has ever seen
@@ -28,17 +28,18 @@ class Retry:
 
     def films(self) -> list[Found]:
         """Its files that still exist, the manifests' rows among it as they are now, and the films
-        that its caption files belong to."""
+        that its caption files belong to. A link that was not followed is not followed now."""
         captions = {uri for uri, stage in self._stages.items() if stage == CAPTIONS}
         rows = {uri for uri in self._stages if ROW in uri}
+        links = {uri for uri, stage in self._stages.items() if stage == LISTED and is_link(uri)}
         stems = {_stem(uri) for uri in captions}
         beside = {uri for uri in self._ledger.rows if _stem(uri) in stems}
         films = dict[str, Found]()
-        for film in find_again(sorted(self._stages.keys() - captions - rows | beside)):
-            stage = self._stages.get(film.uri)
-            if film.problem and stage not in (None, LISTED) and not is_there(film.uri):
+        for film in find_again(sorted(self._stages.keys() - captions - rows - links | beside)):
+            was_there = self._stages.get(film.uri, LISTED) != LISTED
+            if film.problem and was_there and not is_there(film.uri):
                 self.gone.add(film.uri)
-            elif stage is not None or not film.problem:
+            elif was_there or not film.problem:
                 films[film.uri] = film
         for manifest in sorted({uri.split(ROW)[0] for uri in rows}):
             own = {uri for uri in rows if uri.startswith(manifest + ROW)}

@@ -79,6 +79,11 @@ def is_there(uri: str) -> bool:
     return local_path(uri).is_file() if is_local(uri) else remote.is_there(uri)
 
 
+def is_link(uri: str) -> bool:
+    """Whether a source row's file is a symbolic link on this machine."""
+    return is_local(uri) and local_path(uri).is_symlink()
+
+
 def is_local(uri: str) -> bool:
     """Whether this is a path, or a file:// URI."""
     return "://" not in uri or urlsplit(uri).scheme == "file"

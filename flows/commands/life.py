@@ -17,8 +17,9 @@ def retry() -> None:
     from flows.client import run_and_follow
 
     result = run_and_follow("refresh-data", {"retry": True})
-    left = result["retried"] - result["mended"]
-    print(f"{result['mended']} of {result['retried']} files mended; {left} are in quarantine")
+    tried, mended = result["retried"], result["mended"]
+    said = f"{mended} of {tried} files mended, {tried - mended} still in quarantine"
+    print(said if tried else "nothing is in quarantine")
 
 
 def lineage(
@@ -37,7 +38,7 @@ def lineage(
 
     found = trace(settings, name)
     if as_json:
-        print(json.dumps(found, indent=1, default=bytes.hex))
+        print(json.dumps(found, indent=1))
     else:
         print("\n".join(describe(found)))
 

@@ -14,6 +14,7 @@ import pytest
 from flows import lineage, takedown
 from infra import erasure
 from infra.catalog import Catalog
+from infra.catalog_models import GenerationJob
 from infra.errors import InfrastructureError, InputError, NotFoundError
 from infra.job_files import write_json
 from infra.lake import Lake
@@ -148,12 +149,13 @@ def test_a_clip_is_followed_both_ways(lake: Lake, own_home: Settings) -> None:
     text = "\n".join(lineage.describe(found))
     for words in ("/films/good.mp4", "frames 0 to 48", "CC0", "version 2, trained on r2"):
         assert words in text
-    json.dumps(found, default=bytes.hex)
+    json.dumps(found)
 
 
 def test_a_source_is_found_by_its_path_or_its_id(lake: Lake, own_home: Settings) -> None:
     by_path = lineage.trace(own_home, "/films/bad one.mp4")
     assert by_path == lineage.trace(own_home, BAD[:8])
+    json.dumps(by_path)
     assert (by_path["kind"], by_path["clips"]) == ("source", 3)
     assert set(by_path["releases"]) == {"r1", "r2"}
     assert "source bbbbbbbbbbbbbbbb  accepted  /films/bad one.mp4" in list(
@@ -161,7 +163,9 @@ def test_a_source_is_found_by_its_path_or_its_id(lake: Lake, own_home: Settings)
     )
 
 
-def test_a_release_and_a_model_name_their_sources(lake: Lake, own_home: Settings) -> None:
+def test_a_release_and_a_model_name_their_sources(
+    lake: Lake, own_home: Settings, catalog: Catalog
+) -> None:
     release = lineage.trace(own_home, "latest")
     assert release["release"]["name"] == "r2"
     assert {row["uri"]: row["clips"] for row in release["sources"]} == {
@@ -169,7 +173,11 @@ def test_a_release_and_a_model_name_their_sources(lake: Lake, own_home: Settings
         "file:///films/bad%20one.mp4": 3,
     }
     assert release["model_versions"] == {"2": {"release": "r2"}}
+    with catalog.session() as session:
+        session.add(GenerationJob(id="v1", kind="video", model_version="1", status="completed"))
+        session.add(GenerationJob(id="v2", kind="video", model_version="1", status="failed"))
     model = lineage.trace(own_home, "1")
+    assert model["model_version"]["jobs"] == 1
     assert (model["kind"], model["release"]["name"]) == ("model version", "r1")
     assert "   3 clips of aaaaaaaaaaaaaaaa  /films/good.mp4" in "\n".join(lineage.describe(model))
 

@@ -274,6 +274,19 @@ def test_retry_judges_anew_what_a_refresh_leaves_alone(
     assert sorted(sources(lake)) == ["a.mp4"]
 
 
+def test_retry_follows_no_link_out_of_the_folder(
+    refresh: Refresh, lake: Lake, film: Path, tmp_path: Path
+) -> None:
+    outside = three_shots(tmp_path / "outside.mp4", seed=6)
+    (film.parent / "link.mp4").symlink_to(outside)
+    refresh()
+    result = refresh(retry=True)
+    assert (result["retried"], result["mended"]) == (1, 0)
+    (row,) = lake.read("quarantine").to_pylist()
+    assert row["reason"] == "a link that leads out of the folder is not followed"
+    assert lake.count("clips") == 2
+
+
 def test_broken_captions_are_tried_again_with_their_film(
     refresh: Refresh, lake: Lake, film: Path
 ) -> None:
