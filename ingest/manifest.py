@@ -60,7 +60,7 @@ def read_manifest(uri: str, data: bytes) -> list[Entry]:
             names, rows = _csv(text) if suffix == ".csv" else _json_lines(text)
     except UnicodeDecodeError as error:
         raise InputError(f"the manifest {uri} is not UTF-8 text: {error.reason}") from error
-    except ValueError as error:  # also Arrow's
+    except (ValueError, OSError) as error:  # Arrow raises both
         raise InputError(f"the manifest {uri} cannot be read: {error}") from error
     unknown = sorted(set(names) - set(COLUMNS))
     if unknown or "uri" not in names:

@@ -260,13 +260,9 @@ def test_a_takedown_marks_all_that_has_seen_the_film(
     ("step", "times"),
     [
         ("erase", 0),
-        ("_scrub", 0),
         ("_scrub", 2),
-        ("_scrub", 4),
         ("_scrub", 8),
         ("_remove_old_files", 1),
-        ("_remove_old_files", 3),
-        ("restate", 1),
     ],
 )
 def test_a_takedown_that_was_cut_short_is_completed(
