@@ -113,9 +113,8 @@ def _tasks(
     and that of two copies the better one is usually read before the other."""
     new: dict[str, list[Found]] = defaultdict(list)
     with ThreadPoolExecutor(FETCHES_AT_ONCE) as pool:
-        looks = pool.map(lambda film: _identify(film, ledger, cache), films)
+        looks = pool.map(lambda film: _identify(context, film, ledger, cache), films)
         for film, (local, source_id, error) in zip(films, looks, strict=True):
-            context.raise_if_stopping()
             if error is not None:
                 ledger.refuse(film, *error)
             elif not ledger.adopt(film, source_id):
@@ -125,9 +124,10 @@ def _tasks(
 
 
 def _identify(
-    film: Found, ledger: Ledger, cache: FilmCache
+    context: JobContext, film: Found, ledger: Ledger, cache: FilmCache
 ) -> tuple[Found, str, tuple[str, str, str] | None]:
     """The film on this machine and its content; or at which stage, why, and whose words."""
+    context.raise_if_stopping()
     if film.problem:
         return film, "", ("list", film.problem, "")
     try:

@@ -10,7 +10,7 @@ from ingest.ledger import Ledger
 from ingest.sources import find_again, find_films, is_link, is_there
 
 ROW = "#row-"  # in the name of a manifest's row that names no usable film
-LISTED = "list"  # the stage of what a manifest names and nobody has ever seen
+LISTED = "list"  # the stage of what a folder or a manifest names and nobody could open
 
 
 class Retry:

@@ -11,6 +11,7 @@ import posixpath
 import stat
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote_to_bytes, urljoin, urlsplit
 
@@ -196,15 +197,17 @@ def _from_manifest(uri: str) -> list[Found]:
 
 
 def _named(entry: Entry, manifest: str) -> Found:
-    """The film of one row of a manifest."""
+    """The film of one row of a manifest; a problem goes by the row's own name, so that it is
+    known again, and gone with the row, and never stands in the place of a film that we hold."""
     try:
         if entry.problem:
             raise InputError(entry.problem)
         found = _look_up(_joined(entry.uri, manifest))
+        if found.problem:
+            raise InputError(f"{entry.uri}: {found.problem}")
     except (InputError, ValueError) as error:  # a name with a NUL, or file:// without a path
         return Found(uri=f"{manifest}#row-{entry.row}", problem=f"row {entry.row}: {error}")
-    problem = f"row {entry.row} of the manifest: {found.problem}" if found.problem else ""
-    return Found(**{**vars(found), "given": entry.given, "problem": problem})
+    return replace(found, given=entry.given)
 
 
 def _joined(name: str, manifest: str) -> str:

@@ -208,12 +208,21 @@ def test_a_store_that_does_not_answer_costs_no_film(
     refresh(tmp_path / "films.csv")
     with monkeypatch.context() as away:
         away.setattr(remote, "look_up", lambda uri: Found(uri=uri, problem="no answer"))
-        result = refresh(tmp_path / "films.csv")
-    assert (result["funnel"]["accepted"], result["funnel"]["clips"]) == (1, 2)
+        assert refresh(tmp_path / "films.csv")["funnel"]["quarantined"] == 1
+    assert sources(lake)["a.mp4"]["status"] == "accepted"
+    assert lake.count("clips") == lake.count("clip_bytes") == 2
     (held,) = lake.read("quarantine").to_pylist()
-    assert (held["stage"], held["reason"]) == ("list", "row 1 of the manifest: no answer")
-    refresh(tmp_path / "films.csv")
+    assert (held["stage"], held["reason"]) == ("list", "row 1: memory:///films/a.mp4: no answer")
+    with monkeypatch.context() as torn:
+        torn.setattr(remote, "download", lambda *_: 1 / 0)
+        bucket.pipe("/films/a.mp4", film.read_bytes() + b"changed")
+        counts = refresh(tmp_path / "films.csv")["funnel"]
+        assert (counts["accepted"], counts["clips"]) == (1, 2)
+    (held,) = lake.read("quarantine").to_pylist()
+    assert (held["stage"], held["reason"]) == ("fetch", "the film could not be fetched")
+    assert refresh(tmp_path / "films.csv")["funnel"]["clips"] == 2
     assert lake.count("quarantine") == 0
+    assert list(sources(lake)) == ["a.mp4"]
 
 
 def test_a_film_that_is_away_keeps_its_clips_and_their_captions(
@@ -223,8 +232,8 @@ def test_a_film_that_is_away_keeps_its_clips_and_their_captions(
     (tmp_path / "films.csv").write_text("uri\nfootage/a.mp4\n")
     refresh(tmp_path / "films.csv")
     film.rename(tmp_path / "elsewhere.mp4")
-    assert refresh(tmp_path / "films.csv")["funnel"]["clips"] == 2
-    assert {clip["sidecar"] for clip in clips(lake)} == {"a disc"}
+    refresh(tmp_path / "films.csv")
+    assert [clip["sidecar"] for clip in clips(lake)] == ["a disc", "a disc"]
 
 
 def test_copies_of_a_withdrawn_film_name_it_in_any_order(
@@ -246,7 +255,7 @@ def test_rows_of_a_manifest_leave_quarantine_when_they_are_mended(
     manifest.write_text('{"uri": "footage/a.mp4"}\n{"uri"\n{"uri": "footage/late.mp4"}\n')
     counts = refresh(manifest)["funnel"]
     assert (counts["files"], counts["accepted"], counts["quarantined"]) == (3, 1, 2)
-    manifest.write_text('{"uri": "footage/a.mp4"}\n{"uri": "footage/late.mp4"}\n')
+    manifest.write_text('{"uri": "footage/late.mp4"}\n{"uri": "footage/a.mp4"}\n')
     three_shots(tmp_path / "footage/late.mp4", seed=4)
     result = refresh(retry=True)
     assert (result["retried"], result["mended"]) == (2, 2)
