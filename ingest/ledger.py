@@ -6,14 +6,13 @@ read, nor on how often the run was interrupted: clips are written before the sou
 vouches for them, and `tidy` removes what no source row vouches for.
 """
 
-import bisect
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from infra.lake import Lake
 from ingest import quarantine
-from ingest.duplicates import length_s, lengths_alike, same_film
+from ingest.duplicates import KnownFilms
 from ingest.film import FilmResult, quarantined
 from ingest.found import Found
 from ingest.quarantine import Row, delete_rows
@@ -34,12 +33,11 @@ class Ledger:
     def __init__(self, lake: Lake, recipe_hash: str, duplicates: DuplicateRecipe) -> None:
         self._lake = lake
         self._recipe_hash = recipe_hash
-        self._duplicates = duplicates
+        self._films = KnownFilms(duplicates)
         self.rows: dict[str, Row] = {row["uri"]: row for row in lake.read("sources").to_pylist()}
         self._uris: dict[str | None, set[str]] = defaultdict(set)  # by content
         self._leader: dict[str, str] = {}  # union-find over source ids
         self._members: dict[str, set[str]] = {}  # all source ids, by their leader
-        self._by_length: list[tuple[float, str]] = []  # of every signature seen: seconds, content
         for row in self.rows.values():
             self._index(row)
         for row in self.rows.values():
@@ -99,9 +97,9 @@ class Ledger:
         self.new_sources += is_new
         if result.stage:
             return
-        for other in self._as_long_as(row):
-            if same_film(row["hash_video"], other["hash_video"], self._duplicates):
-                self._join(row["source_id"], other["source_id"])
+        for other in self._films.same_as(row["hash_video"]):
+            if self._uris[other]:
+                self._join(row["source_id"], other)
         self._settle(row["source_id"])
 
     def refuse(self, film: Found, stage: str, reason: str, words: str = "") -> None:
@@ -194,10 +192,7 @@ class Ledger:
     def _index(self, row: Row) -> None:
         self._uris[row["source_id"]].add(row["uri"])
         if row["hash_video"]:
-            entry = length_s(row["hash_video"]), row["source_id"]
-            place = bisect.bisect_left(self._by_length, entry)
-            if self._by_length[place : place + 1] != [entry]:
-                self._by_length.insert(place, entry)
+            self._films.add(row["source_id"], row["hash_video"])
 
     def _remove(self, uri: str) -> None:
         if (row := self.rows.pop(uri, None)) is not None:
@@ -206,17 +201,6 @@ class Ledger:
 
     def _rows_of(self, source_id: str) -> list[Row]:
         return [self.rows[uri] for uri in sorted(self._uris[source_id])]
-
-    def _as_long_as(self, row: Row) -> Iterator[Row]:
-        """One row of each other content that was ever readable and is long enough to be the same,
-        and no longer. Comparing all with all would take minutes for some thousand films."""
-        shortest, longest = lengths_alike(row["hash_video"], self._duplicates)
-        first = bisect.bisect_left(self._by_length, (shortest, ""))
-        last = bisect.bisect_right(self._by_length, (longest, "g"))  # hex digits sort before it
-        for source_id in sorted({source_id for _, source_id in self._by_length[first:last]}):
-            found = (other for other in self._rows_of(source_id) if other["hash_video"])
-            if source_id != row["source_id"] and (other := next(found, None)) is not None:
-                yield other
 
     def _settle(self, source_id: str) -> None:
         """Decide which copy is kept among all films that are the same as this one: none, when one

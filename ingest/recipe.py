@@ -56,6 +56,12 @@ class DuplicateRecipe:
     """Mean difference of the films' sampled colour grids, in levels of 255."""
     cell_distance: float = 40.0
     """Mean over the samples of the grid cell that differs most."""
+    color_distance: float = 24.0
+    """Difference of the films' mean colours, in levels, beyond which nothing else is compared."""
+    max_crop: float = 0.12
+    """Share of either side that a cropped copy may lack."""
+    logo_cells: int = 3
+    """Cells of 6x8 that may differ all the time: a logo, a clock, a counter."""
 
 
 @dataclass(frozen=True, kw_only=True)
