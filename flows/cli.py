@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.commands import books, life
+from flows.commands import books, clips, life
 from flows.commands.common import open_settings
 from infra.errors import InputError, ReelError
 
@@ -77,6 +77,9 @@ def doctor() -> None:
 def refresh(
     uri: Annotated[str, typer.Argument(help="folder, URI or manifest", metavar="FOOTAGE")],
     release: Annotated[str, typer.Option(help="name of the release; default: date, number")] = "",
+    where: Annotated[
+        str, typer.Option(help='which clips the release shows: "motion > 0.1"; see reel filters')
+    ] = "",
 ) -> None:
     """Footage → shots → clips → captions → a release."""
     if "://" not in uri:
@@ -84,7 +87,7 @@ def refresh(
         if not folder.exists():
             raise InputError(f"there is no folder {folder}; name one that holds films")
         uri = str(folder)
-    _run("refresh-data", {"uri": uri, "release_name": release})
+    _run("refresh-data", {"uri": uri, "release_name": release, "where": where})
 
 
 @app.command()
@@ -146,5 +149,10 @@ def demo(
     raise typer.Exit(driver.run(footage))
 
 
-for command in (books.releases, books.quarantine, life.retry, life.lineage, life.takedown):
+COMMANDS = (
+    *(books.releases, books.quarantine),
+    *(life.retry, life.lineage, life.takedown),
+    *(clips.search, clips.filters, clips.export),
+)
+for command in COMMANDS:
     app.command()(command)

@@ -26,6 +26,7 @@ from prefect.schedules import Cron, Schedule
 from prefect.states import Crashed
 from prefect.types.entrypoint import EntrypointType
 
+from flows import automations
 from flows.client import DEPLOYMENT
 from flows.services import WORK_POOL
 
@@ -56,6 +57,7 @@ def register(client: SyncPrefectClient) -> None:
         client.create_work_pool(WorkPoolCreate(name=WORK_POOL, type="process"))
     for flow, schedule in flows():
         register_one(client, flow, schedule)
+    automations.register(client)
 
 
 def register_one(

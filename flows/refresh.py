@@ -11,6 +11,7 @@ from prefect.variables import Variable
 
 from captioning.recipe import CaptionRecipe
 from flows import refresh_report
+from flows.automations import CHANGE, RELEASE_CREATED
 from flows.steps import log, run_step, stop_jobs, stopping_jobs
 from infra.catalog import Catalog
 from infra.errors import InputError
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from infra.lake import Lake
     from infra.releases import ReleaseInfo
 
-LAST_URI = "reel_footage"
+LAST = "reel_footage"
+LARGE_CHANGE = 0.1  # of a release's seconds
 
 
 @flow(
@@ -34,14 +36,15 @@ LAST_URI = "reel_footage"
     result_serializer="json",
 )
 def refresh_data(
-    uri: str = "", release_name: str = "", retry: bool = False
+    uri: str = "", release_name: str = "", where: str = "", retry: bool = False
 ) -> State[dict[str, Any]]:
     """Bring the lake up to date with the footage at `uri`, and name the result.
 
     Args:
         uri: Footage: the absolute path of a folder or a manifest, or a URI such as s3://bucket/films.
-            Empty: the same as last time.
+            Empty: the same as last time, and its filter.
         release_name: Name of the release. Empty: today's date and a number.
+        where: Which clips the release shows, such as "motion > 0.1". Empty: all accepted ones.
         retry: Judge anew all that is in quarantine, instead of looking for footage.
 
     Returns:
@@ -52,8 +55,12 @@ def refresh_data(
     from infra.lake import Lake
     from infra.releases import create_release, get_release
 
-    settings = Settings()
-    footage: dict[str, Any] = {"retry": True} if retry else {"uri": footage_uri(uri)}
+    settings, spec = Settings(), dict[str, Any](retry=True)
+    if retry:
+        where = where or last_footage()[1]
+    else:
+        uri, where = footage(uri, where)
+        spec = {"uri": uri}
     catalog, lake = Catalog(settings.catalog_url), Lake(settings.lake_uri)
     recipes = {"ingest": IngestRecipe(), "caption": CaptionRecipe()}
     marks = {step: fingerprint(recipe) for step, recipe in recipes.items()}
@@ -61,23 +68,25 @@ def refresh_data(
         ingested = run_step(
             "ingest",
             "ingest.job",
-            {**footage, "recipe": to_dict(recipes["ingest"]), "parallel": "ray"},
+            {**spec, "recipe": to_dict(recipes["ingest"]), "parallel": "ray"},
         )
-        if is_released(lake, catalog, marks):
+        if is_released(lake, catalog, marks, where):
             captioned: dict[str, Any] = {"captioned": 0, "by_source": {}}
         else:
             captioned = run_step(
                 "caption", "captioning.job", {"recipe": to_dict(recipes["caption"])}
             )
-    release, created = create_release(lake, catalog, fingerprints=marks, name=release_name)
+    release, created = create_release(
+        lake, catalog, fingerprints=marks, name=release_name, where=where
+    )
     old = get_release(catalog, release.previous) if release.previous else None
     refresh_report.publish(lake, ingested, captioned, release, old, created=created)
     if not retry:
-        Variable.set(LAST_URI, footage["uri"], overwrite=True)
+        Variable.set(LAST, {"uri": uri, "where": where}, overwrite=True)
     message = refresh_report.summary(ingested, release, created=created)
     log.info("%s", message)
     if created:
-        announce(release)
+        announce(release, changed_share(lake, old, release))
     return Completed(
         message=message,
         data={
@@ -91,39 +100,64 @@ def refresh_data(
     )
 
 
-def footage_uri(uri: str) -> str:
-    """`uri`, or the one of the last refresh when it is empty.
+def footage(uri: str, where: str) -> tuple[str, str]:
+    """URI and filter as given, or those of the last refresh when there is no URI.
 
     Raises:
         InputError: nothing was refreshed before, or a relative path: a run has a folder of its own.
     """
-    uri = uri or str(Variable.get(LAST_URI, default=""))
+    if not uri:
+        uri, kept = last_footage()
+        where = where or kept
     if not uri:
         raise InputError("no footage was named, and there is none from last time; give a folder")
     if "://" not in uri and not Path(uri).is_absolute():
         raise InputError(f"{uri!r} is a relative path; give the absolute one")
-    return uri
+    return uri, where
 
 
-def is_released(lake: "Lake", catalog: Catalog, marks: dict[str, str]) -> bool:
-    """True when the newest release has the lake's content and was made by these recipes."""
+def last_footage() -> tuple[str, str]:
+    """URI and filter of the last refresh; both empty before the first."""
+    last: dict[str, Any] = dict(Variable.get(LAST, default={}) or {})
+    return str(last.get("uri", "")), str(last.get("where", ""))
+
+
+def is_released(lake: "Lake", catalog: Catalog, marks: dict[str, str], where: str) -> bool:
+    """True when the newest release has the lake's content, these recipes and this filter."""
     from infra.releases import list_releases
 
     newest = list_releases(catalog)[-1:]
     return bool(
         newest
         and dict(newest[0].fingerprints) == marks
+        and newest[0].where == where.strip()
         and newest[0].content_hash == lake.content_hash()
     )
 
 
-def announce(release: "ReleaseInfo") -> None:
-    """Emit `reel.release.created`, for automations that train on new releases."""
+def announce(release: "ReleaseInfo", changed: float) -> None:
+    """Emit `reel.release.created`; its resource says whether much is new, for automations.
+
+    `changed`: share of the release's seconds that came or went since the one before.
+    """
     emit_event(
-        "reel.release.created",
+        RELEASE_CREATED,
         resource={
             "prefect.resource.id": f"reel.release.{release.name}",
             "prefect.resource.name": release.name,
+            CHANGE: "large" if changed >= LARGE_CHANGE else "small",
         },
-        payload={"release": release.name, "counts": dict(release.counts)},
+        payload={
+            "release": release.name,
+            "counts": dict(release.counts),
+            "changed": round(changed, 4),
+        },
     )
+
+
+def changed_share(lake: "Lake", old: "ReleaseInfo | None", new: "ReleaseInfo") -> float:
+    """Seconds that came or went from `old` to `new`, over those of `new`."""
+    from infra.releases import difference
+
+    seconds = difference(lake, old, new)["seconds"]
+    return float((seconds["added"] + seconds["removed"]) / max(new.counts["seconds"], 1e-9))

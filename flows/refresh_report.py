@@ -126,16 +126,11 @@ def difference_page(change: dict[str, Any], old: "ReleaseInfo | None", new: "Rel
 def contact_sheet(lake: "Lake", release: "ReleaseInfo") -> "Image":
     """The middle frame of clips spread evenly over the release, each with its caption."""
     from infra.pictures import contact_sheet as draw
-    from infra.video import read_clip
+    from infra.previews import COLUMNS, middle_frames
 
-    columns = ["clip_id", "offset_s", "start_s", "end_s", "caption"]
-    clips = lake.read("clips", columns, "status = 'accepted'", release.name).sort_by("clip_id")
+    clips = lake.read("clips", COLUMNS, release.view, release.name).sort_by("clip_id")
     stride = max(1, -(-clips.num_rows // SHEET_CLIPS))
     shown = clips.to_pylist()[::stride]
-    data = lake.read_clip_bytes([clip["clip_id"] for clip in shown], release.name)
-    frames = []
-    for clip in shown:
-        middle_s = (clip["end_s"] - clip["start_s"]) / 2
-        frame = read_clip(data[clip["clip_id"]], clip["offset_s"], [middle_s], None)[0]
-        frames.append((frame, clip["caption"] or "no caption"))
-    return draw(frames, columns=SHEET_COLUMNS)
+    captions = [clip["caption"] or "no caption" for clip in shown]
+    frames = middle_frames(lake, shown, release.name)
+    return draw(list(zip(frames, captions, strict=True)), columns=SHEET_COLUMNS)

@@ -60,7 +60,7 @@ class JobAttempt(Base):
 
 
 class Release(Base):
-    """A named state of the lake: the version of every table, counts, and what produced it."""
+    """A named state of the lake: every table's version, its view, counts, what produced it."""
 
     __tablename__ = "releases"
 
@@ -71,6 +71,7 @@ class Release(Base):
     fingerprints: Mapped[dict[str, Any]]
     content_hash: Mapped[str]
     previous: Mapped[str | None] = mapped_column(ForeignKey("releases.name"))
+    where: Mapped[str] = mapped_column("view_where", default="", server_default="")
 
 
 class Takedown(Base):

@@ -23,6 +23,7 @@ from infra.lake_schema import CONTENT_TABLES, TABLES, TableSpec
 METADATA_CACHE_BYTES = 64 << 20  # Lance's default of 1 GiB + 6 GiB per opened table is too much
 INDEX_CACHE_BYTES = 64 << 20
 IDS_PER_QUERY = 512
+CAPTION_INDEX = "caption_words"
 
 Rows: TypeAlias = list[dict[str, Any]] | pa.Table
 
@@ -92,6 +93,40 @@ class Lake:
             return int(dataset.count_rows(where))
         except (OSError, ValueError) as error:
             raise _bad_query(table, where, error) from error
+
+    def search_captions(
+        self, text: str, columns: Sequence[str], where: str | None = None, limit: int = 20
+    ) -> pa.Table:
+        """Clips by how well their caption matches the words of `text`, best first.
+
+        Words are stemmed ("cars" finds "car"); the column `_score` holds the BM25 score. The
+        full-text index is made at the first search and kept up with the table at later ones.
+        """
+        self._index_captions()
+        dataset = self._open("clips")
+        query = {"columns": ["caption"], "query": text}
+        try:
+            found: pa.Table = dataset.to_table(
+                columns=[*columns, "_score"],
+                filter=where,
+                prefilter=True,
+                disable_scoring_autoprojection=True,
+                full_text_query=query,
+                limit=limit,
+            )
+        except (OSError, ValueError) as error:
+            raise _bad_query("clips", where, error) from error
+        return found.sort_by([("_score", "descending")])
+
+    def _index_captions(self) -> None:
+        dataset = self._open("clips")
+        if any(index.name == CAPTION_INDEX for index in dataset.describe_indices()):
+            dataset.optimize.optimize_indices()
+            return
+        # "up" and "down" count as stop words, and a caption's words all mean something.
+        dataset.create_scalar_index(
+            "caption", "INVERTED", name=CAPTION_INDEX, stem=True, remove_stop_words=False
+        )
 
     def append(self, table: str, rows: Rows) -> None:
         """Add rows; columns left out are null. The keys must be new: nothing checks it."""

@@ -1,9 +1,13 @@
-"""Releases: named, immutable states of the lake. Training reads nothing else.
+"""Releases: named, immutable states of the lake, each with its view. Training reads nothing else.
 
-release, created = create_release(lake, catalog, fingerprints={"ingest": "…"})
-lake.read("clips", where="split = 'train'", release=release.name)
+release, created = create_release(lake, catalog, fingerprints={"ingest": "…"}, where="motion > 0.1")
+lake.read("clips", where=release.view, release=release.name)
+
+A view is a filter over clips (`where`). It deletes nothing: the clips that it leaves out keep
+their scores, and another release may have them.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -28,6 +32,7 @@ class ReleaseInfo:
 
     `counts`: sources, clips, train, val, captioned (all of accepted rows), seconds.
     `fingerprints`: recipe fingerprint by step. `previous`: the release before, or "".
+    `where`: the filter over accepted clips, or "" when all of them belong to it.
     """
 
     name: str
@@ -37,12 +42,32 @@ class ReleaseInfo:
     fingerprints: Mapping[str, str]
     previous: str
     content_hash: str
+    where: str = ""
+
+    @property
+    def view(self) -> str:
+        """The condition that the release's clips meet."""
+        return view(self.where)
+
+
+def view(where: str) -> str:
+    """The condition of accepted clips that meet `where`; all accepted ones when it is empty.
+
+    `duration_s` may be used like a stored column.
+    """
+    where = re.sub(r"\bduration_s\b", "(end_s - start_s)", where)
+    return f"{ACCEPTED} and ({where})" if where.strip() else ACCEPTED
 
 
 def create_release(
-    lake: "Lake", catalog: Catalog, *, fingerprints: dict[str, str], name: str = ""
+    lake: "Lake",
+    catalog: Catalog,
+    *,
+    fingerprints: dict[str, str],
+    name: str = "",
+    where: str = "",
 ) -> tuple[ReleaseInfo, bool]:
-    """Name the lake's present state, unless the latest release already has this content.
+    """Name the lake's present state, unless the latest release already has this content and view.
 
     The content hash decides, so a lake that was rewritten without change makes no release. Tags
     come first and the catalog row last: a release exists from the moment its row does.
@@ -50,16 +75,22 @@ def create_release(
     Returns:
         The release and True; or the latest one and False when nothing changed.
     Raises:
-        InputError: there is no accepted clip to release, or the name is taken.
+        InputError: there is no accepted clip to release, `where` does not parse or leaves none,
+            or the name is taken.
     """
-    known = list_releases(catalog)
+    known, where = list_releases(catalog), where.strip()
     latest = known[-1] if known else None
-    if latest is not None and lake.content_hash() == latest.content_hash:
+    if latest and latest.where == where and lake.content_hash() == latest.content_hash:
         return latest, False
     if lake.count("clips", ACCEPTED) == 0:
         raise InputError(
             f"the lake at {lake.uri} holds no accepted clip, so there is nothing to release; "
             "add footage, or look at the quarantine and the reasons of rejects"
+        )
+    if where and lake.count("clips", view(where)) == 0:
+        raise InputError(
+            f"no accepted clip meets {where!r}, so there is nothing to release; "
+            "see what each threshold keeps: reel filters"
         )
     name = name or _next_name({release.name for release in known})
     if name == LATEST or any(release.name == name for release in known):
@@ -68,11 +99,12 @@ def create_release(
     row = Release(
         name=name,
         versions=versions,
-        counts=_counts(lake, name),
+        counts=_counts(lake, name, view(where)),
         fingerprints=fingerprints,
         # Read at the tag: a writer may have moved the tables since we looked.
         content_hash=lake.content_hash(name),
         previous=latest.name if latest else None,
+        where=where,
     )
     with catalog.session() as session:
         session.add(row)
@@ -109,7 +141,7 @@ def restate(lake: "Lake", catalog: Catalog, name: str) -> None:
     with catalog.session() as session:
         row = session.get_one(Release, name)
         row.versions = lake.versions(name)
-        row.counts = _counts(lake, name)
+        row.counts = _counts(lake, name, view(row.where))
         row.content_hash = lake.content_hash(name)
 
 
@@ -120,8 +152,8 @@ def difference(lake: "Lake", old: ReleaseInfo | None, new: ReleaseInfo) -> dict[
         {"sources": {"added", "removed"}, "clips": {…}, "seconds": {…},
          "sources_added": [uri], "sources_removed": [uri]}
     """
-    before = _accepted(lake, old.name) if old else ({}, set())
-    after = _accepted(lake, new.name)
+    before = _accepted(lake, old.name, old.view) if old else ({}, set())
+    after = _accepted(lake, new.name, new.view)
     added, removed = after[1] - before[1], before[1] - after[1]
     clips_added = after[0].keys() - before[0].keys()
     clips_removed = before[0].keys() - after[0].keys()
@@ -137,11 +169,11 @@ def difference(lake: "Lake", old: ReleaseInfo | None, new: ReleaseInfo) -> dict[
     }
 
 
-def _accepted(lake: "Lake", release: str) -> tuple[dict[str, float], set[str]]:
-    """Seconds by clip id, and source URIs, of what a release accepted."""
+def _accepted(lake: "Lake", release: str, view: str) -> tuple[dict[str, float], set[str]]:
+    """Seconds by clip id, and source URIs, of what a release accepted and shows."""
     import pyarrow.compute as pc
 
-    clips = lake.read("clips", ["clip_id", "start_s", "end_s"], ACCEPTED, release)
+    clips = lake.read("clips", ["clip_id", "start_s", "end_s"], view, release)
     seconds = pc.fill_null(pc.subtract(clips["end_s"], clips["start_s"]), 0.0)
     sources = lake.read("sources", ["uri"], ACCEPTED, release)
     return (
@@ -150,11 +182,11 @@ def _accepted(lake: "Lake", release: str) -> tuple[dict[str, float], set[str]]:
     )
 
 
-def _counts(lake: "Lake", release: str) -> dict[str, float]:
-    clips, sources = _accepted(lake, release)
+def _counts(lake: "Lake", release: str, view: str) -> dict[str, float]:
+    clips, sources = _accepted(lake, release, view)
 
     def accepted(condition: str) -> int:
-        return lake.count("clips", f"{ACCEPTED} and {condition}", release)
+        return lake.count("clips", f"{view} and {condition}", release)
 
     return {
         "sources": len(sources),
@@ -184,4 +216,5 @@ def _info(row: Release) -> ReleaseInfo:
         fingerprints=row.fingerprints,
         previous=row.previous or "",
         content_hash=row.content_hash,
+        where=row.where,
     )

@@ -21,6 +21,7 @@ from infra.errors import InputError
 from infra.job_files import read_json, write_json
 from infra.lake import Lake
 from infra.recipes import fingerprint
+from infra.releases import ACCEPTED
 from infra.video import read_clip
 from modeling.recipes import DataRecipe
 
@@ -54,16 +55,18 @@ def load_pixels(
     release: str,
     recipe: DataRecipe,
     cache: Path,
+    *,
+    view: str = ACCEPTED,
     on_progress: Callable[[int, int], None] = lambda _done, _total: None,
     threads: int = 2,
 ) -> list[Clip]:
-    """All accepted clips of a release that are long enough for one window.
+    """All clips of a release's view that are long enough for one window.
 
     Raises:
         InputError: the release holds no such clip.
     """
     columns = ["clip_id", "caption", "split", "offset_s", "start_s", "end_s", "width", "height"]
-    table = lake.read("clips", columns, where="status = 'accepted'", release=release)
+    table = lake.read("clips", columns, where=view, release=release)
     shortest = (recipe.num_frames - 1) / recipe.fps
     rows = [row for row in table.to_pylist() if row["end_s"] - row["start_s"] >= shortest]
     rows.sort(key=lambda row: row["clip_id"])

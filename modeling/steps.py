@@ -94,8 +94,9 @@ class Bench:
             self.release.name,
             self.recipe.data,
             self.training,
-            lambda done, total: self.context.progress(done, total, "decoding clips"),
-            self.settings.cpu_count,
+            view=self.release.view,
+            on_progress=lambda done, total: self.context.progress(done, total, "decoding clips"),
+            threads=self.settings.cpu_count,
         )
 
     def load_vae(self) -> VideoVAE:

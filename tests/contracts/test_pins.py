@@ -12,6 +12,7 @@ from importlib.metadata import version
 from prefect import flow, get_client
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
 from prefect.deployments.runner import RunnerDeployment
+from prefect.events import emit_event
 from prefect.schedules import Cron
 from prefect.types.entrypoint import EntrypointType
 
@@ -74,6 +75,41 @@ def test_schedule_rests_until_a_user_wakes_it_and_then_stays_awake(
         (schedule,) = client.read_deployment_by_name("refresh-data/local").schedules
         assert schedule.active
         client.update_deployment_schedule(refresh.id, schedule.id, active=False)
+
+
+def test_a_large_release_starts_training_once_a_user_has_switched_it_on(
+    prefect_server: Settings,
+) -> None:
+    from flows import automations, deployments
+
+    with get_client(sync_client=True) as client:
+        deployments.register(client)
+        (automation,) = client.read_automations_by_name(automations.TRAIN)
+        assert not automation.enabled
+        train = client.read_deployment_by_name("train-model/local")
+        client.request("PATCH", f"/automations/{automation.id}", json={"enabled": True})
+        deployments.register(client)  # as every `reel up` does
+        (automation,) = client.read_automations_by_name(automations.TRAIN)
+        assert automation.enabled
+        _release_event("small", "not-much-new")
+        _release_event("large", "much-new")
+        wanted = DeploymentFilter(id=DeploymentFilterId(any_=[train.id]))
+        deadline = time.monotonic() + SCHEDULED_WITHIN_S
+        while not (runs := client.read_flow_runs(deployment_filter=wanted)):
+            assert time.monotonic() < deadline, "no training run came; see prefect.log"
+            time.sleep(0.5)
+        client.request("PATCH", f"/automations/{automation.id}", json={"enabled": False})
+        for run in runs:
+            client.delete_flow_run(run.id)
+    assert [run.parameters["release"] for run in runs] == ["much-new"]
+
+
+def _release_event(change: str, release: str) -> None:
+    emit_event(
+        "reel.release.created",
+        resource={"prefect.resource.id": f"reel.release.{release}", "reel.release.change": change},
+        payload={"release": release},
+    )
 
 
 def test_forms_say_what_to_enter(prefect_server: Settings) -> None:

@@ -74,24 +74,26 @@ def test_difference_lists_what_came_and_went_but_not_without_end() -> None:
 
 
 def test_footage_of_last_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(refresh.Variable, "get", lambda _name, default: "/films")
-    assert refresh.footage_uri("") == "/films"
-    assert refresh.footage_uri("/other") == "/other"
-    assert refresh.footage_uri("s3://bucket/films") == "s3://bucket/films"
+    last = {"uri": "/films", "where": "motion > 0.1"}
+    monkeypatch.setattr(refresh.Variable, "get", lambda _name, default: last)
+    assert refresh.footage("", "") == ("/films", "motion > 0.1")
+    assert refresh.footage("/other", "") == ("/other", "")  # other films, no filter
+    assert refresh.footage("", "luma > 0.2") == ("/films", "luma > 0.2")
+    assert refresh.footage("s3://bucket/films", "")[0] == "s3://bucket/films"
 
 
 def test_no_footage_and_relative_paths_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(refresh.Variable, "get", lambda _name, default: default)
     with pytest.raises(InputError, match="no footage was named"):
-        refresh.footage_uri("")
+        refresh.footage("", "")
     with pytest.raises(InputError, match="'films' is a relative path"):
-        refresh.footage_uri("films")
+        refresh.footage("films", "")
 
 
 def test_a_retry_looks_for_no_footage_and_leaves_that_of_last_time(
     own_home: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    specs, set_to = list[dict[str, Any]](), list[str]()
+    specs, set_to = list[dict[str, Any]](), list[dict[str, str]]()
 
     def run_step(step: str, _module: str, spec: dict[str, Any]) -> dict[str, Any]:
         specs.append(spec)
@@ -102,14 +104,15 @@ def test_a_retry_looks_for_no_footage_and_leaves_that_of_last_time(
     monkeypatch.setattr("infra.releases.create_release", lambda *_, **__: (_release(), False))
     monkeypatch.setattr("infra.releases.get_release", lambda *_: _release("r1"))
     monkeypatch.setattr(refresh_report, "publish", lambda *_, **__: None)
-    monkeypatch.setattr(refresh.Variable, "get", lambda *_, **__: "/films")
+    last = {"uri": "/films", "where": "motion > 0.1"}
+    monkeypatch.setattr(refresh.Variable, "get", lambda *_, **__: last)
     monkeypatch.setattr(refresh.Variable, "set", lambda _name, uri, **_: set_to.append(uri))
     data = refresh.refresh_data.fn(retry=True).data
     assert specs[0].keys() == {"retry", "recipe", "parallel"}
     assert (data["retried"], data["mended"], set_to) == (3, 2, [])
     data = refresh.refresh_data.fn().data
     assert specs[2]["uri"] == "/films"
-    assert set_to == ["/films"]
+    assert set_to == [last]
     assert "mended" not in data
 
 
@@ -122,10 +125,11 @@ def test_captions_are_skipped_only_when_content_and_recipes_are_the_released_one
     clip = {"clip_id": "1", "status": "accepted", "split": "train", "start_s": 0.0, "end_s": 2.0}
     lake.upsert("clips", [clip | {"caption": "a red ball"}])
     marks = {"ingest": "f00", "caption": "ba5"}
-    assert not refresh.is_released(lake, catalog, marks)
+    assert not refresh.is_released(lake, catalog, marks, "")
     create_release(lake, catalog, fingerprints=marks)
-    assert refresh.is_released(lake, catalog, marks)
-    assert not refresh.is_released(lake, catalog, marks | {"caption": "new"})
+    assert refresh.is_released(lake, catalog, marks, "")
+    assert not refresh.is_released(lake, catalog, marks | {"caption": "new"}, "")
+    assert not refresh.is_released(lake, catalog, marks, "motion > 0.1")
     lake.upsert("clips", [clip | {"clip_id": "2"}])
-    assert not refresh.is_released(lake, catalog, marks)
+    assert not refresh.is_released(lake, catalog, marks, "")
     catalog.close()
