@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.commands import books, clips, life
+from flows.commands import books, clips, life, shots
 from flows.commands.common import open_settings
 from infra.errors import InputError, ReelError
 
@@ -153,6 +153,7 @@ COMMANDS = (
     *(books.releases, books.quarantine),
     *(life.retry, life.lineage, life.takedown),
     *(clips.search, clips.filters, clips.export),
+    *(shots.shots, shots.calibrate),
 )
 for command in COMMANDS:
     app.command()(command)

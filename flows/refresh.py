@@ -10,14 +10,13 @@ from prefect.states import Completed
 from prefect.variables import Variable
 
 from captioning.recipe import CaptionRecipe
-from flows import refresh_report
+from flows import ingest_recipe, refresh_report
 from flows.automations import CHANGE, RELEASE_CREATED
 from flows.steps import log, run_step, stop_jobs, stopping_jobs
 from infra.catalog import Catalog
 from infra.errors import InputError
 from infra.recipes import fingerprint, to_dict
 from infra.settings import Settings
-from ingest.recipe import IngestRecipe
 
 if TYPE_CHECKING:
     from infra.lake import Lake
@@ -62,7 +61,7 @@ def refresh_data(
         uri, where = footage(uri, where)
         spec = {"uri": uri}
     catalog, lake = Catalog(settings.catalog_url), Lake(settings.lake_uri)
-    recipes = {"ingest": IngestRecipe(), "caption": CaptionRecipe()}
+    recipes = {"ingest": ingest_recipe.load(settings), "caption": CaptionRecipe()}
     marks = {step: fingerprint(recipe) for step, recipe in recipes.items()}
     with stopping_jobs():
         ingested = run_step(

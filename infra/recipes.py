@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from infra.errors import InputError
@@ -29,15 +30,33 @@ def from_dict(cls: type[R], values: dict[str, Any]) -> R:
             f"recipe {cls.__name__} has no field {', '.join(map(repr, unknown))}; "
             f"its fields are {', '.join(sorted(known))}"
         )
-    return cls(**{name: _coerce(hints[name], value) for name, value in values.items()})
+    return cls(**{name: _coerce(hints[name], value, name) for name, value in values.items()})
 
 
-def _coerce(hint: Any, value: Any) -> Any:
+def read_recipe(cls: type[R], path: Path) -> R:
+    """The recipe in a JSON file; what the file does not say stays at its default.
+
+    Raises:
+        InputError: not a JSON object, an unknown field, or a value of another type.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(values, dict):
+            raise InputError("it has to hold one JSON object")
+        return from_dict(cls, values)
+    except (OSError, ValueError, InputError) as error:
+        raise InputError(f"{path} is no {cls.__name__}: {error}; mend or remove it") from error
+
+
+def _coerce(hint: Any, value: Any, name: str) -> Any:
     if dataclasses.is_dataclass(hint) and isinstance(hint, type) and isinstance(value, dict):
         return from_dict(hint, value)
     if get_origin(hint) is tuple and isinstance(value, list | tuple):
         item = get_args(hint)[0]
-        return tuple(_coerce(item, entry) for entry in value)
+        return tuple(_coerce(item, entry, name) for entry in value)
+    wanted = {float: (int, float), int: (int,), str: (str,), bool: (bool,)}.get(hint)
+    if wanted and (not isinstance(value, wanted) or (isinstance(value, bool) and hint is not bool)):
+        raise InputError(f"{name} is {value!r}; it has to be of type {hint.__name__}")
     return value
 
 

@@ -11,10 +11,10 @@ from infra.recipes import fingerprint
 from ingest.clips import Extract, Span, clip_id, extract, plan
 from ingest.decode import Film, UnreadableError, read_film
 from ingest.duplicates import SignatureMeter
-from ingest.gradual import DissolveDetector, FadeDetector
+from ingest.finder import ShotFinder
 from ingest.recipe import IngestRecipe
 from ingest.scores import ScoreMeter
-from ingest.shots import Boundary, CutDetector, ShotDetector, merge, spans
+from ingest.shots import Boundary, spans
 
 Row = dict[str, Any]
 
@@ -72,26 +72,18 @@ def quarantined(source: Row, stage: str, reason: str, error: str) -> FilmResult:
 
 
 def _see(path: Path, recipe: IngestRecipe) -> _Seen:
-    detectors: list[ShotDetector] = []
+    finder: ShotFinder | None = None
     scores, signature = ScoreMeter(30.0), SignatureMeter()
-    found: list[Boundary] = []
     film: Film | None = None
     for index, (film, image) in enumerate(read_film(path)):
-        if not detectors:
+        if finder is None:
             scores = ScoreMeter(film.nominal_fps)
-            detectors = [
-                CutDetector(recipe.shots),
-                DissolveDetector(recipe.shots, film.nominal_fps),
-                FadeDetector(recipe.shots, film.nominal_fps),
-            ]
-        for detector in detectors:
-            found += detector.process(index, image)
+            finder = ShotFinder(recipe.shots, film.nominal_fps)
+        finder.process(index, image)
         scores.process(index, image)
         signature.process((film.pts[-1] - film.pts[0]) * film.time_base, image)
-    assert film is not None, "read_film raises when there is no frame"
-    for detector in detectors:
-        found += detector.finish()
-    return _Seen(film, merge(found), scores, signature)
+    assert film is not None and finder is not None, "read_film raises when there is no frame"
+    return _Seen(film, finder.finish(), scores, signature)
 
 
 def _check_whole(film: Film, recipe: IngestRecipe) -> None:

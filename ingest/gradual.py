@@ -9,19 +9,26 @@ steady slope on both sides.
 """
 
 from collections import deque
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from ingest.recipe import ShotRecipe
-from ingest.shots import Boundary, Image, ShotDetector, shrink
-
-Floats = npt.NDArray[np.float32]
+from ingest.shots import (
+    PROPOSED_FROM,
+    Boundary,
+    Floats,
+    Image,
+    ShotDetector,
+    margin,
+    novelty,
+    shrink,
+)
 
 HALF = 4  # frames on either side of the ramp's centre
 AROUND = 14  # frames on either side of a hump that are its surroundings
-REACH = np.ones((9, 9), np.uint8)  # pixels that a thing may move during a transition
 MAX_MOVING = 24  # frames; over a longer hump anything that moves gets too far to judge by contrast
 WHITE = 255.0
 
@@ -102,29 +109,56 @@ class DissolveDetector(ShotDetector):
         if high + AROUND > len(ramps) and high - low <= self._max_frames and not final:
             return []
         self._decided = shift + high
-        if high - low <= self._max_frames and self._is_dissolve(ramps, low, high, peak, shift):
-            return [Boundary(max(1, shift + low - 2), shift + high + 2, "gradual")]
+        if high - low <= self._max_frames:
+            evidence = self._evidence(ramps, low, high, peak, shift)
+            if evidence:
+                span = max(1, shift + low - 2), shift + high + 2
+                return [Boundary(*span, "gradual", evidence)]
         return self._judge(final)
 
-    def _is_dissolve(
+    def _evidence(
         self, ramps: npt.NDArray[np.float64], low: int, high: int, peak: int, shift: int
-    ) -> bool:
+    ) -> dict[str, float]:
+        """What speaks for a dissolve; empty when it is none."""
         recipe = self._recipe
         around = [*ramps[max(0, low - AROUND) : max(0, low - 4)], *ramps[high + 4 : high + AROUND]]
-        if ramps[peak] < recipe.ramp_contrast * (float(np.mean(around or [0.0])) + 0.25):
-            return False
+        contrast = float(ramps[peak]) / (float(np.mean(around or [0.0])) + 0.25)
+        if contrast < PROPOSED_FROM * recipe.ramp_contrast:
+            return {}
         oldest = self._count - len(self._images)
         last = len(self._images) - 1
-        before = self._images[min(max(shift + low - 3 - oldest, 0), last)]
-        after = self._images[min(max(shift + high + 2 - oldest, 0), last)]
+        first, final = (min(max(n - oldest, 0), last) for n in (shift + low - 3, shift + high + 2))
+        before, after = self._images[first], self._images[final]
         middle = self._images[min(shift + (low + high) // 2 - oldest, last)]
         if not (
             _is_mixture(before, middle, after)
             or (high - low <= MAX_MOVING and _loses_contrast(before, middle, after))
         ):
-            return False
-        one, other = _novelty(before, after), _novelty(after, before)
-        return min(one, other) > recipe.novelty_min and max(one, other) > recipe.novelty_max_min
+            return {}
+        new = sorted([novelty(before, after), novelty(after, before)])
+        return {
+            "ramp_contrast": contrast,
+            "novelty_min": new[0],
+            "novelty_max_min": new[1],
+            "gradual_staying": self._staying(first, final),
+        }
+
+    def _staying(self, first: int, last: int) -> float:
+        """Share of the change between these remembered frames that is there some time before and
+        after them, too."""
+        images = list(self._images)
+        before, after = images[first], images[last]
+        earlier = images[max(0, first - AROUND) : first + 1]
+        later = images[last : last + AROUND]
+        least = min(
+            *(_distance(before, image) for image in later),
+            *(_distance(image, after) for image in earlier),
+        )
+        return least / (_distance(before, after) + 1e-6)
+
+
+def _distance(a: Floats, b: Floats) -> float:
+    return float(cv2.norm(a, b, cv2.NORM_L1))
 
 
 def _is_mixture(before: Floats, middle: Floats, after: Floats) -> bool:
@@ -144,65 +178,98 @@ def _contrast(image: Floats) -> float:
     return float((image - image.mean(axis=(0, 1))).std())
 
 
-def _novelty(old: Floats, new: Floats) -> float:
-    """Mean levels by which `new` leaves the range of `old` around each pixel."""
-    low, high = cv2.erode(old, REACH), cv2.dilate(old, REACH)
-    return float(np.maximum(np.maximum(new - high, low - new), 0).mean())
-
-
 class FadeDetector(ShotDetector):
-    """Fades through black or white, from each frame's brightness and contrast."""
+    """Fades through black or white, from each frame's brightness and contrast.
+
+    A valley is judged once the longest fade's frames after its bottom are known.
+    """
 
     def __init__(self, recipe: ShotRecipe, fps: float) -> None:
         self._recipe = recipe
         self._max_frames = max(16, round(recipe.transition_max_s * fps))
-        self._levels: list[float] = []
-        self._contrasts: list[float] = []
+        keep = 2 * self._max_frames + 2
+        self._levels: deque[float] = deque(maxlen=keep)
+        self._contrasts: deque[float] = deque(maxlen=keep)
+        self._images: deque[Image] = deque(maxlen=keep)
+        self._count = 0
+        self._ends = {False: 0, True: 0}  # of the last fade through black, through white
 
     def process(self, index: int, image_HWC: Image) -> list[Boundary]:
         means, deviations = cv2.meanStdDev(image_HWC)
         self._levels.append(float(means.mean()))
         self._contrasts.append(float(deviations.mean()))
-        return []
+        self._images.append(image_HWC)
+        self._count = index + 1
+        return self._valleys(index - self._max_frames)
 
     def finish(self) -> list[Boundary]:
-        levels = np.asarray(self._levels)
-        return self._valleys(levels) + self._valleys(WHITE - levels)
+        late = range(max(0, self._count - self._max_frames), self._count - 1)
+        return [boundary for index in late for boundary in self._valleys(index)]
 
-    def _valleys(self, levels: npt.NDArray[np.float64]) -> list[Boundary]:
-        found, index = [], 1
-        while index < len(levels) - 1:
-            if levels[index] <= levels[index - 1] and levels[index] < levels[index + 1]:
-                boundary = self._valley(levels, index)
-                if boundary is not None:
-                    found.append(boundary)
-                    index = boundary.end
-            index += 1
-        return found
+    def _valleys(self, index: int) -> list[Boundary]:
+        """The fades whose deepest frame is `index`."""
+        at = index - (self._count - len(self._levels))
+        if at < 1:
+            return []
+        before, here, after = (self._levels[at + step] for step in (-1, 0, 1))
+        if before >= here < after:
+            return self._valley(np.asarray(self._levels), index, white=False)
+        if before <= here > after:
+            return self._valley(WHITE - np.asarray(self._levels), index, white=True)
+        return []
 
-    def _valley(self, levels: npt.NDArray[np.float64], bottom: int) -> Boundary | None:
-        left = self._slope(levels[max(0, bottom - self._max_frames) : bottom + 1][::-1])
-        right = self._slope(levels[bottom : bottom + self._max_frames])
+    def _valley(
+        self, levels: npt.NDArray[np.float64], index: int, *, white: bool
+    ) -> list[Boundary]:
+        if index <= self._ends[white]:
+            return []
+        oldest = self._count - len(levels)
+        bottom = index - oldest
+        left = _slope(levels[max(0, bottom - self._max_frames) : bottom + 1][::-1])
+        right = _slope(levels[bottom : bottom + self._max_frames])
         if left is None or right is None:
-            return None
-        (left_rest, left_end), (right_rest, right_end) = left, right
-        contrasts = np.asarray(self._contrasts[bottom - left_end : bottom + right_end + 1])
-        blank = contrasts[left_end - left_rest : left_end + right_rest + 1].max()
+            return []
+        contrasts = np.asarray(self._contrasts)[bottom - left.end : bottom + right.end + 1]
+        blank = contrasts[left.end - left.rest : left.end + right.rest + 1].max()
         # What rests at the bottom must be an empty picture, not a dark shot between bright ones.
         if blank > 0.4 * min(contrasts[0], contrasts[-1]) + 2:
-            return None
-        return Boundary(max(1, bottom - left_end + 1), bottom + right_end, "gradual")
+            return []
+        before, middle, after = (
+            self._images[n].astype(np.float32)
+            for n in (bottom - left.end, bottom, bottom + right.end)
+        )
+        evidence = {
+            "fade_change": _distance(before, after) / (_distance(before, middle) + 1e-6),
+            "fade_depth": min(left.depth, right.depth),
+            "fade_min_drop": min(left.drop, right.drop),
+        }
+        boundary = Boundary(max(1, index - left.end + 1), index + right.end, "gradual", evidence)
+        reached = margin(boundary, self._recipe)
+        if reached >= 1:
+            self._ends[white] = boundary.end
+        return [boundary] if reached >= PROPOSED_FROM else []
 
-    def _slope(self, rise: npt.NDArray[np.float64]) -> tuple[int, int] | None:
-        """(frames of rest, frames until the top) from the valley's bottom, or None if no fade."""
-        above = np.flatnonzero(rise > rise[0] + 1.5)
-        if not len(above):
-            return None
-        rest = int(above[0]) - 1
-        end, steps = rest, np.diff(rise)
-        while end < len(steps) and steps[end] > max(0.5, 0.25 * steps[rest : end + 1].max()):
-            end += 1
-        top, drop = float(rise[end]), float(rise[end] - rise[0])
-        steady = end - rest >= 3 and steps[rest:end].max(initial=0) < 0.6 * drop
-        deep = rise[0] < self._recipe.fade_depth * top and drop > self._recipe.fade_min_drop
-        return (rest, end) if steady and deep else None
+
+@dataclass(frozen=True, kw_only=True)
+class Slope:
+    """One side of a fade, from its deepest frame outwards."""
+
+    rest: int  # frames that stay at the bottom
+    end: int  # frames until the top
+    drop: float  # levels
+    depth: float  # share of the top's level that is lost
+
+
+def _slope(rise: npt.NDArray[np.float64]) -> Slope | None:
+    """The slope, or None where brightness does not rise steadily."""
+    above = np.flatnonzero(rise > rise[0] + 1.5)
+    if not len(above):
+        return None
+    rest = int(above[0]) - 1
+    end, steps = rest, np.diff(rise)
+    while end < len(steps) and steps[end] > max(0.5, 0.25 * steps[rest : end + 1].max()):
+        end += 1
+    top, drop = float(rise[end]), float(rise[end] - rise[0])
+    if end - rest < 3 or steps[rest:end].max(initial=0) >= 0.6 * drop:
+        return None
+    return Slope(rest=rest, end=end, drop=drop, depth=drop / max(top, 1e-6))

@@ -4,8 +4,33 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, kw_only=True)
+class ClassicalRecipe:
+    """PySceneDetect's own defaults, for those of its detectors that a `ShotRecipe` names."""
+
+    adaptive_ratio: float = 3.0
+    adaptive_min_content: float = 15.0
+    content: float = 27.0
+    hash: float = 0.35
+    histogram: float = 0.2
+    threshold: float = 12.0
+    min_shot_frames: int = 15
+
+
+@dataclass(frozen=True, kw_only=True)
 class ShotRecipe:
-    """How shot boundaries are found."""
+    """How shot boundaries are found. What is named `min` or a share is the least for a boundary."""
+
+    detectors: tuple[str, ...] = ("cut", "dissolve", "fade")
+    """Which look: cut, dissolve, fade; transnet; PySceneDetect's adaptive, content, hash,
+    histogram, threshold."""
+    cascade: bool = False
+    """Whether TransNetV2 looks at what the detectors are unsure of."""
+    unsure_from: float = 0.6
+    """Times its thresholds from which a candidate is worth the network's look…"""
+    sure_from: float = 1.6
+    """…and from which it needs none."""
+    network_frames: int = 48
+    """Frames that the network sees of a candidate."""
 
     cut_ratio: float = 3.0
     """A cut's frame score over the mean of its neighbours' (PySceneDetect's adaptive threshold)."""
@@ -13,6 +38,15 @@ class ShotRecipe:
     """The least frame score of a cut, in levels of 255."""
     cut_min_peak: float = 30.0
     """The least mean level change, at a cut, of the 12x9 grid cell that changes most."""
+    cut_lasting: float = 0.4
+    """The least share of a cut's change that is still there four frames before and after it."""
+    cut_staying: float = 0.35
+    """The same for up to fifteen frames: a flash goes back to what was before."""
+    cut_redrawn: float = 1.6
+    """The least share of the picture's edges that a cut draws anew over the share that it keeps."""
+    cut_newness: float = 0.25
+    """The least of what movement and a tint cannot explain at a cut, in contrasts of the picture,
+    over the edges' correlation."""
     ramp_min: float = 0.7
     """Mean level change in nine frames, over pixels that change evenly, that may be a dissolve."""
     ramp_share_min: float = 0.15
@@ -23,11 +57,16 @@ class ShotRecipe:
     """Mean levels by which either end of a dissolve holds what the other cannot show by moving."""
     novelty_max_min: float = 2.5
     """The same for the end that holds more."""
-    fade_depth: float = 0.3
-    """A fade sinks below this share of the brightness (or darkness) on both of its sides."""
+    fade_depth: float = 0.7
+    """The least share of the brightness (or darkness) on both of its sides that a fade takes."""
     fade_min_drop: float = 8.0
     """…and by at least so many levels."""
+    gradual_staying: float = 0.3
+    """The least share of a dissolve's change that is there some frames before and after it, too."""
+    fade_change: float = 0.08
+    """The least change over a fade, as a share of the change to its middle: a flash has none."""
     transition_max_s: float = 2.5
+    classical: ClassicalRecipe = field(default_factory=ClassicalRecipe)
 
 
 @dataclass(frozen=True, kw_only=True)

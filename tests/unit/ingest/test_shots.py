@@ -3,26 +3,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ingest.gradual import DissolveDetector, FadeDetector
+from ingest.finder import ShotFinder
 from ingest.recipe import ShotRecipe
-from ingest.shots import Boundary, CutDetector, ShotDetector, divide, merge, spans
+from ingest.shots import Boundary, divide, merge, spans
 from tests.unit.ingest.footage import FPS, Frames, decode, join, shot, write
 
 
 def detect(frames: Frames) -> list[Boundary]:
-    recipe = ShotRecipe()
-    detectors: list[ShotDetector] = [
-        CutDetector(recipe),
-        DissolveDetector(recipe, FPS),
-        FadeDetector(recipe, FPS),
-    ]
-    found = []
+    finder = ShotFinder(ShotRecipe(), FPS)
     for index, image in enumerate(frames):
-        for detector in detectors:
-            found += detector.process(index, np.ascontiguousarray(image[..., ::-1]))
-    for detector in detectors:
-        found += detector.finish()
-    return merge(found)
+        finder.process(index, np.ascontiguousarray(image[..., ::-1]))
+    return finder.finish()
 
 
 def test_cuts_are_found_at_the_first_frame_of_the_new_shot() -> None:
