@@ -18,8 +18,8 @@ from ingest.recipe import ShotRecipe
 from ingest.shots import Boundary, decide
 
 SEARCHED = (
-    "cut_ratio", "cut_min_score", "cut_min_peak", "ramp_contrast", "novelty_min",
-    "novelty_max_min", "fade_min_drop",
+    "cut_ratio", "cut_min_score", "cut_min_peak", "cut_newness", "cut_staying", "ramp_contrast",
+    "novelty_min", "novelty_max_min", "fade_min_drop",
 )  # fmt: skip
 FACTORS = (0.55, 0.7, 0.85, 1.2, 1.45, 1.8)
 ROUNDS = 2
@@ -166,16 +166,31 @@ def calibrate(examples: Sequence[Example], recipe: ShotRecipe) -> Calibration:
 
 
 def _search(examples: Sequence[Example], recipe: ShotRecipe) -> ShotRecipe:
-    """One field at a time, around the recipe's value; a tie stays nearest to the recipe."""
-    start, best, best_f1 = recipe, recipe, score(examples, recipe).f1
-    for _ in range(ROUNDS):
-        for name in SEARCHED:
-            for factor in FACTORS:
-                value = float(f"{getattr(start, name) * factor:.3g}")
-                tried = replace(best, **{name: value})
-                f1 = score(examples, tried).f1
-                if f1 > best_f1 + 1e-9:
-                    best, best_f1 = tried, f1
+    """All fields at once, then one at a time, around the recipe's; a tie stays with the earlier.
+
+    A boundary has to pass every threshold, so moving them one by one alone would not find those
+    that fail two.
+    """
+    best, best_f1 = recipe, score(examples, recipe).f1
+    for names in [SEARCHED, *([name] for name in SEARCHED * ROUNDS)]:
+        start = recipe if len(names) == 1 else best
+        for factor in FACTORS:
+            changes = {name: float(f"{getattr(start, name) * factor:.3g}") for name in names}
+            tried = replace(best, **changes)
+            f1 = score(examples, tried).f1
+            if f1 > best_f1 + 1e-9:
+                best, best_f1 = tried, f1
+    return _simplest(examples, recipe, best, best_f1)
+
+
+def _simplest(
+    examples: Sequence[Example], recipe: ShotRecipe, best: ShotRecipe, best_f1: float
+) -> ShotRecipe:
+    """The same with every field back at the recipe's that gains nothing."""
+    for name in SEARCHED:
+        tried = replace(best, **{name: getattr(recipe, name)})
+        if score(examples, tried).f1 >= best_f1 - 1e-9:
+            best = tried
     return best
 
 

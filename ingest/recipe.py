@@ -25,10 +25,11 @@ class ShotRecipe:
     histogram, threshold."""
     cascade: bool = False
     """Whether TransNetV2 looks at what the detectors are unsure of."""
-    unsure_from: float = 0.6
+    unsure_from: float = 0.55
     """Times its thresholds from which a candidate is worth the network's look…"""
-    sure_from: float = 1.6
-    """…and from which it needs none."""
+    sure_from: float = 1.0
+    """…and from which it needs none. What passes is nearly always right, also where the network,
+    which knows films and not games, would say no: it is asked for what just misses."""
     network_frames: int = 48
     """Frames that the network sees of a candidate."""
 
@@ -40,7 +41,7 @@ class ShotRecipe:
     """The least mean level change, at a cut, of the 12x9 grid cell that changes most."""
     cut_lasting: float = 0.4
     """The least share of a cut's change that is still there four frames before and after it."""
-    cut_staying: float = 0.35
+    cut_staying: float = 0.4
     """The same for up to fifteen frames: a flash goes back to what was before."""
     cut_redrawn: float = 1.6
     """The least share of the picture's edges that a cut draws anew over the share that it keeps."""

@@ -70,7 +70,7 @@ def test_network_alone_sees_every_frame_of_films_of_any_length() -> None:
 
 
 def test_cascade_asks_only_about_what_is_unsure() -> None:
-    network, recipe = Seer(), ShotRecipe(cascade=True)
+    network, recipe = Seer(), ShotRecipe(cascade=True, unsure_from=0.6, sure_from=1.6)
     sure, right, wrong, hopeless = (
         candidate(50, 9.0), candidate(99, 0.9), candidate(200, 1.1), candidate(250, 0.1)
     )  # fmt: skip
@@ -89,7 +89,7 @@ def test_a_film_without_doubts_loads_no_network() -> None:
 
 def test_cascade_answers_at_the_ends_of_a_film() -> None:
     network = Seer()
-    cascade = Cascade([Proposer(candidate(3, 1.0), candidate(56, 1.0))], ShotRecipe(), FPS,
+    cascade = Cascade([Proposer(candidate(3, 0.9), candidate(56, 0.9))], ShotRecipe(), FPS,
                       lambda: network)  # fmt: skip
     found = run(cascade, steps(3, 57, num_frames=61))
     assert [b.start for b in found] == [3, 57]
