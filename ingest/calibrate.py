@@ -175,8 +175,7 @@ def _search(examples: Sequence[Example], recipe: ShotRecipe) -> ShotRecipe:
     for names in [SEARCHED, *([name] for name in SEARCHED * ROUNDS)]:
         start = recipe if len(names) == 1 else best
         for factor in FACTORS:
-            changes = {name: float(f"{getattr(start, name) * factor:.3g}") for name in names}
-            tried = replace(best, **changes)
+            tried = _with(best, {name: getattr(start, name) * factor for name in names})
             f1 = score(examples, tried).f1
             if f1 > best_f1 + 1e-9:
                 best, best_f1 = tried, f1
@@ -188,10 +187,15 @@ def _simplest(
 ) -> ShotRecipe:
     """The same with every field back at the recipe's that gains nothing."""
     for name in SEARCHED:
-        tried = replace(best, **{name: getattr(recipe, name)})
+        tried = _with(best, {name: getattr(recipe, name)})
         if score(examples, tried).f1 >= best_f1 - 1e-9:
             best = tried
     return best
+
+
+def _with(recipe: ShotRecipe, values: Mapping[str, float]) -> ShotRecipe:
+    changes: dict[str, Any] = {name: float(f"{value:.3g}") for name, value in values.items()}
+    return replace(recipe, **changes)
 
 
 def score(examples: Sequence[Example], recipe: ShotRecipe) -> Score:

@@ -11,7 +11,9 @@ from ingest.decode import Film, Image, UnreadableError, read_film
 from ingest.gradual import DissolveDetector, FadeDetector
 from ingest.recipe import ShotRecipe
 from ingest.shots import Boundary, ShotDetector, decide
-from ingest.transnet import load_network
+from ingest.transnet import check_installed, load_network
+
+OURS = ("cut", "dissolve", "fade", "transnet")
 
 
 class ShotFinder:
@@ -39,12 +41,29 @@ class ShotFinder:
         return self._found
 
 
+def check(recipe: ShotRecipe) -> None:
+    """What would stop every film is said before the first is read.
+
+    Raises:
+        InputError: the recipe names a detector that does not exist, or one that is not installed.
+    """
+    unknown = [name for name in recipe.detectors if name not in (*OURS, *CLASSICAL)]
+    if unknown:
+        raise InputError(
+            f"there is no shot detector {unknown[0]!r}; "
+            f"the recipe may name {', '.join([*OURS, *CLASSICAL])}"
+        )
+    if recipe.cascade or "transnet" in recipe.detectors:
+        check_installed()
+
+
 def detectors(recipe: ShotRecipe, fps: float) -> list[ShotDetector]:
     """The recipe's detectors for one film of `fps` frames a second.
 
     Raises:
         InputError: the recipe names a detector that does not exist, or one that is not installed.
     """
+    check(recipe)
     made = [_detector(name, recipe, fps) for name in recipe.detectors]
     return [Cascade(made, recipe, fps, load_network)] if recipe.cascade else made
 
@@ -58,10 +77,7 @@ def _detector(name: str, recipe: ShotRecipe, fps: float) -> ShotDetector:
         return FadeDetector(recipe, fps)
     if name == "transnet":
         return NetworkDetector(load_network())
-    if name in CLASSICAL:
-        return ClassicalDetector(name, recipe.classical)
-    known = ", ".join(["cut", "dissolve", "fade", "transnet", *CLASSICAL])
-    raise InputError(f"there is no shot detector {name!r}; the recipe may name {known}")
+    return ClassicalDetector(name, recipe.classical)
 
 
 def find_shots(path: Path, recipe: ShotRecipe) -> tuple[Film, list[Boundary]]:

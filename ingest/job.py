@@ -25,6 +25,7 @@ from infra.settings import Settings
 from ingest.captions import apply_captions
 from ingest.fetch import FetchError, FilmCache
 from ingest.film import FilmResult, Row, ingest_film, quarantined
+from ingest.finder import check
 from ingest.found import Found
 from ingest.ledger import Ledger, funnel
 from ingest.recipe import IngestRecipe
@@ -58,6 +59,7 @@ def main(context: JobContext) -> dict[str, Any]:
     """Ingest what is new at the spec's URI; the module's docstring has the spec and the result."""
     started, settings = time.monotonic(), Settings()
     recipe = from_dict(IngestRecipe, context.spec.get("recipe", {}))
+    check(recipe.shots)
     parallel = context.spec.get("parallel", "inline")
     if parallel not in ("ray", "inline"):
         raise InputError(f"parallel is {parallel!r}; use 'ray' or 'inline'")

