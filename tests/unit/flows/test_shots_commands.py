@@ -14,6 +14,13 @@ from ingest.recipe import IngestRecipe
 from tests.unit.ingest.footage import join, shot, three_shots, write
 
 
+@pytest.fixture(autouse=True)
+def environment(own_home: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command sets the process's environment; here it is put back afterwards."""
+    for name, value in own_home.process_env().items():
+        monkeypatch.setenv(name, value)
+
+
 def test_json_names_the_first_frame_of_each_new_shot(
     own_home: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
