@@ -10,7 +10,7 @@ best; concurrent writers are safe, they retry.
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -23,6 +23,7 @@ from infra.lake_schema import CONTENT_TABLES, TABLES, TableSpec
 METADATA_CACHE_BYTES = 64 << 20  # Lance's default of 1 GiB + 6 GiB per opened table is too much
 INDEX_CACHE_BYTES = 64 << 20
 IDS_PER_QUERY = 512
+BATCH_BYTES = 16 << 20  # of clips that are in memory while they are written
 CAPTION_INDEX = "caption_words"
 
 Rows: TypeAlias = list[dict[str, Any]] | pa.Table
@@ -52,11 +53,12 @@ class Lake:
         self.uri = uri.rstrip("/")
 
     def ensure(self) -> None:
-        """Create the tables that are missing."""
+        """Create the tables, and add the columns, that are missing."""
         if "://" not in self.uri:
             Path(self.uri).mkdir(parents=True, exist_ok=True)
         for name, spec in TABLES.items():
             if self._exists(name):
+                self._widen(name, spec)
                 continue
             try:
                 lance.write_dataset(
@@ -159,15 +161,17 @@ class Lake:
         except (OSError, ValueError) as error:
             raise _bad_query(table, where, error) from error
 
-    def write_clip_bytes(self, clips: Mapping[str, bytes]) -> None:
-        """Store encoded clips by clip id in one commit; ids already stored are skipped."""
+    def write_clip_bytes(self, clips: Mapping[str, bytes | Path]) -> None:
+        """Store encoded clips, bytes or files of them, by clip id in one commit.
+
+        Ids already stored are skipped. Files are read while they are written, a few at a time.
+        """
         stored = {clip_id for clip_id, _ in self._blob_rows(list(clips), None)}
-        new = [clip_id for clip_id in clips if clip_id not in stored]
+        new = {clip_id: clip for clip_id, clip in clips.items() if clip_id not in stored}
         if new:
-            blobs = lance.blob_array([clips[clip_id] for clip_id in new])
+            batches = _clip_batches(new)
             schema = TABLES["clip_bytes"].schema
-            columns = {"clip_id": pa.array(new, pa.string()), "video": blobs}
-            self._open("clip_bytes").insert(pa.table(columns, schema=schema))
+            self._open("clip_bytes").insert(pa.RecordBatchReader.from_batches(schema, batches))
 
     def read_clip_bytes(
         self, clip_ids: Sequence[str], release: str | None = None
@@ -253,6 +257,13 @@ class Lake:
             return False
         return True
 
+    def _widen(self, table: str, spec: TableSpec) -> None:
+        """Add columns that an older version of this program did not know; they hold nulls."""
+        dataset = self._open(table)
+        new = [field for field in spec.schema if field.name not in dataset.schema.names]
+        if new:
+            dataset.add_columns(pa.schema(new))
+
     def _open(self, table: str, release: str | None = None) -> Any:
         _spec(table)
         try:
@@ -337,6 +348,20 @@ def _table(rows: Rows, spec: TableSpec, columns: Sequence[str]) -> pa.Table:
     if spec.blob in columns:
         return pa.table({"clip_id": [], spec.blob: lance.blob_array([])}, schema=schema)
     return pa.Table.from_pylist(rows, schema=schema)
+
+
+def _clip_batches(clips: Mapping[str, bytes | Path]) -> Iterator[pa.RecordBatch]:
+    """Rows of `clip_bytes`; a batch ends where it holds BATCH_BYTES."""
+    ids, blobs, size = list[str](), list[bytes](), 0
+    for number, (clip_id, clip) in enumerate(clips.items(), start=1):
+        data = clip if isinstance(clip, bytes) else clip.read_bytes()
+        ids.append(clip_id)
+        blobs.append(data)
+        size += len(data)
+        if size >= BATCH_BYTES or number == len(clips):
+            columns = [pa.array(ids, pa.string()), lance.blob_array(blobs)]
+            yield pa.record_batch(columns, schema=TABLES["clip_bytes"].schema)
+            ids, blobs, size = [], [], 0
 
 
 def _bad_query(table: str, where: str | None, error: Exception) -> InputError:

@@ -57,6 +57,7 @@ TABLES: dict[str, TableSpec] = {
             licence=_TEXT,  # this and the next two: as a manifest says
             caption=_TEXT,
             tags=pa.list_(_TEXT),
+            interlaced=pa.bool_(),
             recipe=_TEXT,
         ),
     ),

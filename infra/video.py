@@ -15,8 +15,16 @@ from typing import Any
 import av
 import numpy as np
 import numpy.typing as npt
-from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, Interpolation
+from av.video.reformatter import (
+    ColorPrimaries,
+    ColorRange,
+    Colorspace,
+    ColorTrc,
+    Interpolation,
+    VideoReformatter,
+)
 
+from infra.color import UNSPECIFIED, is_hdr, sdr_picture
 from infra.errors import InputError
 
 Frames = npt.NDArray[np.uint8]
@@ -24,7 +32,6 @@ Frames = npt.NDArray[np.uint8]
 # swscale's defaults drop every second chroma column and darken by a level or two; with these two
 # flags area scaling is within 0.3 levels of the exact mean, and no slower.
 EXACT = Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
-UNSPECIFIED = 2  # AVCOL_SPC_UNSPECIFIED
 HD_HEIGHT = 720  # untagged video from here up is BT.709, below it BT.601
 # Containers of uploads. Playlists (HLS, concat) are left out: they would open other files.
 CONTAINERS = (
@@ -194,15 +201,19 @@ def _to_rgb(frame: Any, stream: Any, size: tuple[int, int] | None) -> Frames:
         target = (size[1], size[0])
     out_h, out_w = (height, width) if target is None else _cover(height, width, target)
     shrinks = out_h < frame.height or out_w < frame.width
-    untagged_hd = frame.colorspace == UNSPECIFIED and frame.height >= HD_HEIGHT
-    picture = frame.reformat(
-        width=out_w,
-        height=out_h,
-        format="rgb24",
-        src_colorspace=Colorspace.ITU709 if untagged_hd else None,
-        interpolation=EXACT | (Interpolation.AREA if shrinks else Interpolation.BICUBIC),
-        threads=1,
-    ).to_ndarray()
+    interpolation = EXACT | (Interpolation.AREA if shrinks else Interpolation.BICUBIC)
+    if is_hdr(frame):
+        picture = sdr_picture(frame, out_w, out_h, interpolation, VideoReformatter())
+    else:
+        untagged_hd = frame.colorspace == UNSPECIFIED and frame.height >= HD_HEIGHT
+        picture = frame.reformat(
+            width=out_w,
+            height=out_h,
+            format="rgb24",
+            src_colorspace=Colorspace.ITU709 if untagged_hd else None,
+            interpolation=interpolation,
+            threads=1,
+        ).to_ndarray()
     if target is not None:
         top, left = (out_h - target[0]) // 2, (out_w - target[1]) // 2
         picture = picture[top : top + target[0], left : left + target[1]]

@@ -4,11 +4,12 @@ A span's bytes start at the keyframe at or before it, so they may hold frames fr
 span; `offset_s` says where the span begins.
 """
 
+import errno
 import hashlib
-import io
 import itertools
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -17,11 +18,16 @@ from typing import Any
 import av
 import numpy as np
 import numpy.typing as npt
+from av.video.reformatter import Interpolation, VideoReformatter
 
+from infra.color import is_hdr, sdr_picture
 from infra.recipes import fingerprint
-from ingest.decode import Film, open_film
+from ingest.containers import open_film
+from ingest.decode import NO_PTS, Film, decoded_frames
 from ingest.recipe import ClipRecipe, ExtractionRecipe
 from ingest.shots import divide
+
+TICKS_PER_S = 90_000  # of clips that are encoded again
 
 
 @dataclass(frozen=True)
@@ -31,14 +37,6 @@ class Span:
     start: int
     end: int
     reason: str = ""
-
-
-@dataclass(frozen=True)
-class Extract:
-    """A clip's bytes, and where its span starts: seconds from the first frame in them."""
-
-    data: bytes
-    offset_s: float
 
 
 def plan(
@@ -63,69 +61,97 @@ def clip_id(source_id: str, span: Span, recipe: ExtractionRecipe) -> str:
 
 
 def extract(
-    path: Path, film: Film, spans: Sequence[Span], recipe: ExtractionRecipe
-) -> Iterator[tuple[Span, Extract]]:
-    """Each span's bytes: packets copied, or re-encoded when they cannot be."""
-    wanted = [span for span in spans if not span.reason]
-    ranges = _packet_ranges(film, wanted)
-    if ranges is None:
-        yield from _encode(path, film, wanted, recipe)
-        return
+    path: Path, film: Film, targets: Mapping[Span, Path], recipe: ExtractionRecipe
+) -> dict[Span, float]:
+    """Write each span's bytes to its file: packets copied, or re-encoded when they cannot be.
+
+    Returns where each span starts, seconds from the first frame in its bytes.
+    """
+    ranges = _packet_ranges(film, targets, recipe)
+    near = {span: file for span, file in targets.items() if span in ranges}
     try:
-        copies = list(_copy(path, film, wanted, ranges))
-    except (av.FFmpegError, ValueError):
-        # Some codecs fit no container that we write, and only the muxer knows.
-        yield from _encode(path, film, wanted, recipe)
-        return
-    yield from copies
+        offsets_s = _copy(path, film, near, ranges)
+    except (av.FFmpegError, ValueError) as error:
+        if getattr(error, "errno", 0) == errno.ENOSPC:
+            raise
+        offsets_s = {}  # some codecs fit no container that we write, and only the muxer knows
+    rest = {span: file for span, file in targets.items() if span not in offsets_s}
+    return offsets_s | _encode(path, film, rest, recipe)
 
 
-def _packet_ranges(film: Film, spans: Sequence[Span]) -> list[tuple[int, int]] | None:
-    """[first, last] packet of each span, in decode order; None when packets cannot be matched."""
-    if not film.timed or any(pts is None for pts, _ in film.packets):
-        return None
-    pts = np.array([pts for pts, _ in film.packets], np.int64)
-    keys = np.flatnonzero([is_key for _, is_key in film.packets])
-    ranges = []
+def _packet_ranges(
+    film: Film, spans: Iterable[Span], recipe: ExtractionRecipe
+) -> dict[Span, tuple[int, int]]:
+    """[first, last] packet, in decode order, of each span whose packets are worth copying."""
+    pts = np.array(film.packet_pts, np.int64)
+    if not film.timed or (pts == NO_PTS).any():
+        return {}
+    keys = np.flatnonzero(np.frombuffer(film.packet_keys, np.uint8))
+    keys = keys[np.argsort(pts[keys], kind="stable")]
+    ranges = {}
     for span in spans:
         first_pts, last_pts = film.pts[span.start], film.pts[span.end - 1]
-        before = keys[pts[keys] <= first_pts]
-        if not len(before):
-            return None
-        first = int(before[np.argmax(pts[before])])
+        before = int(np.searchsorted(pts[keys], first_pts, side="right"))
+        if not before:
+            continue
+        first = int(keys[before - 1])
+        # A film with a single keyframe would be copied whole into each of its clips.
+        if (first_pts - pts[first]) * film.time_base > recipe.max_lead_s:
+            continue
         inside = np.flatnonzero((pts >= pts[first]) & (pts <= last_pts))
-        ranges.append((first, int(inside.max())))
+        ranges[span] = (first, int(inside.max()))
     return ranges
 
 
 def _copy(
-    path: Path, film: Film, spans: Sequence[Span], ranges: Sequence[tuple[int, int]]
-) -> Iterator[tuple[Span, Extract]]:
+    path: Path,
+    film: Film,
+    targets: Mapping[Span, Path],
+    ranges: Mapping[Span, tuple[int, int]],
+) -> dict[Span, float]:
     """One demuxing pass; no more packets are held than the clips still to come may need."""
-    pending = deque(sorted(zip(ranges, spans, strict=True), key=lambda entry: entry[0][1]))
+    if not targets:
+        return {}
+    pending = deque(sorted(targets, key=lambda span: ranges[span][1]))
+    # The first packet that this span, or one after it, needs.
+    needed = deque(itertools.accumulate((ranges[s][0] for s in reversed(pending)), min))
+    needed.reverse()
+    offsets_s = dict[Span, float]()
     with open_film(path) as (container, stream):
         held: deque[tuple[int, Any]] = deque()
         for index, packet in enumerate(p for p in container.demux(stream) if p.size):
             if not pending:
-                return
-            held.append((index, packet))
-            while pending and pending[0][0][1] == index:
-                (first, _), span = pending.popleft()
+                break
+            if index >= needed[0]:
+                held.append((index, _shown(packet)))
+            while pending and ranges[pending[0]][1] == index:
+                span = pending.popleft()
+                needed.popleft()
+                first = ranges[span][0]
                 packets = [held_packet for number, held_packet in held if number >= first]
-                start_pts = film.packets[first][0]
-                assert start_pts is not None
-                offset_s = (film.pts[span.start] - start_pts) * film.time_base
-                yield span, Extract(_mux(packets, stream, film.codec, start_pts), offset_s)
-            needed = min((entry[0][0] for entry in pending), default=index)
-            while held and held[0][0] < needed:
-                held.popleft()
+                start_pts = film.packet_pts[first]
+                _mux(packets, stream, film.codec, start_pts, targets[span])
+                offsets_s[span] = (film.pts[span.start] - start_pts) * film.time_base
+                while held and needed and held[0][0] < needed[0]:
+                    held.popleft()
+    return offsets_s
 
 
-def _mux(packets: Sequence[Any], stream: Any, codec: str, start_pts: int) -> bytes:
-    buffer = io.BytesIO()
+def _shown(packet: Any) -> Any:
+    """What an edit list hides is shown in a clip: the clip's own list is where its span begins."""
+    if not packet.is_discard:
+        return packet
+    fresh: Any = av.Packet(bytes(packet))
+    fresh.stream, fresh.time_base = packet.stream, packet.time_base
+    fresh.pts, fresh.dts, fresh.duration = packet.pts, packet.dts, packet.duration
+    fresh.is_keyframe = packet.is_keyframe
+    return fresh
+
+
+def _mux(packets: Sequence[Any], stream: Any, codec: str, start_pts: int, file: Path) -> None:
     name = "mp4" if codec == "h264" else "matroska"
     options = {"fflags": "+bitexact"}
-    with av.open(buffer, "w", format=name, options=options) as out:
+    with av.open(str(file), "w", format=name, options=options) as out:
         target = out.add_stream_from_template(stream)
         for packet in packets:
             # Muxing rescales a packet in place, and the next clip may need it again.
@@ -143,46 +169,55 @@ def _mux(packets: Sequence[Any], stream: Any, codec: str, start_pts: int) -> byt
             out.mux(packet)
             packet.stream, packet.time_base = stream, time_base
             packet.pts, packet.dts, packet.duration = pts, dts, duration
-    return buffer.getvalue()
 
 
 def _encode(
-    path: Path, film: Film, spans: Sequence[Span], recipe: ExtractionRecipe
-) -> Iterator[tuple[Span, Extract]]:
-    """Decode the film once more and encode each span with x264."""
-    pending = deque(sorted(spans, key=lambda span: span.start))
-    frames: list[Any] = []
-    with open_film(path) as (container, stream):
-        for index, frame in enumerate(container.decode(stream)):
+    path: Path, film: Film, targets: Mapping[Span, Path], recipe: ExtractionRecipe
+) -> dict[Span, float]:
+    """Decode the film once more and encode each span with x264; one frame is held at a time."""
+    if not targets:
+        return {}
+    pending = deque(sorted(targets, key=lambda span: span.start))
+    with open_film(path) as (container, stream), ExitStack() as stack:
+        encoder: _Encoder | None = None
+        for index, frame in enumerate(decoded_frames(container, stream)):
             if not pending:
-                return
+                break
             span = pending[0]
-            if index >= span.start:
-                frames.append(frame)
+            if index == span.start:
+                encoder = stack.enter_context(_encoder(targets[span], frame, film, recipe))
+            if encoder is not None:
+                encoder(frame, float(film.times_s[index] - film.times_s[span.start]))
             if index == span.end - 1:
-                times_s = film.times_s[span.start : span.end] - film.times_s[span.start]
-                yield span, Extract(_encoded(frames, times_s, film, recipe), 0.0)
-                frames = []
+                stack.close()
+                encoder = None
                 pending.popleft()
+    return {span: 0.0 for span in targets if span not in pending}
 
 
-def _encoded(
-    frames: Sequence[Any],
-    times_s: npt.NDArray[np.float64],
-    film: Film,
-    recipe: ExtractionRecipe,
-) -> bytes:
-    buffer = io.BytesIO()
-    width, height = frames[0].width // 2 * 2, frames[0].height // 2 * 2
-    with av.open(buffer, "w", format="mp4", options={"fflags": "+bitexact"}) as out:
+_Encoder = Callable[[Any, float], None]
+
+
+@contextmanager
+def _encoder(file: Path, first: Any, film: Film, recipe: ExtractionRecipe) -> Iterator[_Encoder]:
+    """Takes frames with their times, seconds from the clip's first, and writes them as H.264."""
+    width, height = first.width // 2 * 2, first.height // 2 * 2
+    reformatter = VideoReformatter()
+    with av.open(str(file), "w", format="mp4", options={"fflags": "+bitexact"}) as out:
         rate = Fraction(film.fps).limit_denominator(1001)
-        target = out.add_stream("libx264", rate=rate, options={"crf": str(recipe.crf)})
+        target: Any = out.add_stream("libx264", rate=rate, options={"crf": str(recipe.crf)})
         target.width, target.height, target.pix_fmt = width, height, "yuv420p"
-        target.codec_context.time_base = Fraction(1, 90_000)
+        target.codec_context.time_base = Fraction(1, TICKS_PER_S)
         target.codec_context.thread_count = 1
-        for frame, time_s in zip(frames, times_s, strict=True):
-            picture = frame.reformat(width=width, height=height, format="yuv420p")
-            picture.pts, picture.time_base = round(time_s * 90_000), Fraction(1, 90_000)
+
+        def encode(frame: Any, time_s: float) -> None:
+            if is_hdr(frame):
+                size = (frame.width, frame.height)
+                bright = sdr_picture(frame, *size, Interpolation.BICUBIC, reformatter)
+                frame = av.VideoFrame.from_ndarray(bright, format="rgb24")
+            picture = reformatter.reformat(frame, width=width, height=height, format="yuv420p")
+            picture.pts, picture.time_base = round(time_s * TICKS_PER_S), Fraction(1, TICKS_PER_S)
             out.mux(target.encode(picture))
+
+        yield encode
         out.mux(target.encode(None))
-    return buffer.getvalue()

@@ -1,8 +1,9 @@
 """Decode a film once: small frames with true timestamps, and what was wrong on the way."""
 
-import os
+import errno
+import re
+from array import array
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,25 +12,40 @@ import av
 import numpy as np
 import numpy.typing as npt
 
-SMALL_HEIGHT, SMALL_WIDTH = 72, 96  # whatever the film's shape: all that is measured is relative
+from ingest.containers import (
+    MAX_PIXELS,
+    UnreadableError,
+    decoder_words,
+    in_words,
+    open_film,
+    trim,
+)
+from ingest.shrink import SMALL_HEIGHT, SMALL_WIDTH, Image, Shrinker, quarter_turns
+
+__all__ = [
+    "SMALL_HEIGHT",
+    "SMALL_WIDTH",
+    "Film",
+    "Image",
+    "UnreadableError",
+    "open_film",
+    "read_film",
+]
+
 MIN_SIDE = 16  # pixels; a smaller picture shows nothing
-# Playlists and scripts (HLS, concat) are left out: they would open other files.
-FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo"
-
-Image = npt.NDArray[np.uint8]
-
-
-class UnreadableError(Exception):
-    """A film that cannot be used: at which stage, why in one sentence, the decoder's own words."""
-
-    def __init__(self, stage: str, reason: str, words: str = "") -> None:
-        super().__init__(reason)
-        self.stage, self.reason, self.words = stage, reason, words
+NO_PTS = -(1 << 63)
+NO_MEMORY = "get_buffer() failed"  # which FFmpeg's decoders then report as invalid data
+MAX_FPS = 480.0  # a header that claims more lies
+DEFAULT_FPS = 25.0
+JUMP_S = 1.0  # timestamps that fall back further than this begin anew
 
 
 @dataclass(kw_only=True)
 class Film:
-    """What the container says, and what decoding has shown so far. Sizes are as displayed."""
+    """What the container says, and what decoding has shown so far. Sizes are as displayed.
+
+    A number for each frame and packet is all that grows with the film's length.
+    """
 
     container: str
     codec: str
@@ -38,19 +54,28 @@ class Film:
     nominal_fps: float
     time_base: float
     declared_s: float = 0.0
-    pts: list[int] = field(default_factory=list)
-    timed: bool = True  # False when frames carry no timestamps: they are numbered instead
-    packets: list[tuple[int | None, bool]] = field(default_factory=list)
-    """(pts, is keyframe) of each packet, in decode order."""
+    pts: "array[int]" = field(default_factory=lambda: array("q"))
+    """Of each frame; always rising."""
+    timed: bool = True
+    """False when some frame had no timestamp of its own, or one that did not rise."""
+    packet_pts: "array[int]" = field(default_factory=lambda: array("q"))
+    """Of each packet, in decode order; NO_PTS when it has none."""
+    packet_keys: bytearray = field(default_factory=bytearray)
+    """Whether each packet is a keyframe."""
+    interlaced_frames: int = 0
     damaged: int = 0
     words: list[str] = field(default_factory=list)
+    _shift: int = field(default=0, init=False, repr=False)
+    _times_s: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros(0), init=False)
 
     @property
     def times_s(self) -> npt.NDArray[np.float64]:
         """(num_frames + 1,) seconds since the first frame; the last is the film's end."""
-        times = (np.asarray(self.pts, np.float64) - self.pts[0]) * self.time_base
-        last_s = times[-1] - times[-2] if len(times) > 1 else 1 / self.nominal_fps
-        return np.append(times, times[-1] + last_s)
+        if len(self._times_s) != len(self.pts) + 1:
+            times = (np.array(self.pts, np.float64) - self.pts[0]) * self.time_base
+            last_s = times[-1] - times[-2] if len(times) > 1 else 1 / self.nominal_fps
+            self._times_s = np.append(times, times[-1] + last_s)
+        return self._times_s
 
     @property
     def duration_s(self) -> float:
@@ -64,42 +89,40 @@ class Film:
         measured = len(self.pts) / self.duration_s
         return self.nominal_fps if abs(measured / self.nominal_fps - 1) < 0.005 else measured
 
+    @property
+    def interlaced(self) -> bool:
+        """Whether most frames are two fields of different moments."""
+        return 2 * self.interlaced_frames > len(self.pts)
+
     def span_fps(self, start: int, end: int) -> float:
-        """The same for frames [start, end)."""
+        """The same as `fps` for frames [start, end)."""
         duration_s = float(self.times_s[end] - self.times_s[start])
         measured = (end - start) / duration_s if duration_s > 0 else self.fps
         return self.fps if abs(measured / self.fps - 1) < 0.01 else measured
 
+    def add_frame(self, pts: int | None) -> None:
+        """Take in the next frame's timestamp.
 
-@contextmanager
-def open_film(path: Path) -> Iterator[tuple[Any, Any]]:
-    """The container and its first video stream.
+        One that is missing, or that does not rise, is put right after the last one's; where a
+        recording begins anew (they fall back by more than a second) its times follow on.
+        """
+        step = max(1, round(1 / (self.nominal_fps * self.time_base)))
+        last = self.pts[-1] if self.pts else None
+        if last is None:
+            rising = 0 if pts is None else pts
+        elif pts is None:
+            rising = last + step
+        else:
+            if (last - pts - self._shift) * self.time_base > JUMP_S:
+                self._shift = last + step - pts
+            rising = max(last + 1, pts + self._shift)
+        self.timed = self.timed and rising == pts
+        self.pts.append(rising)
 
-    Raises:
-        UnreadableError: empty, not a video, cut off before its index, or no video inside.
-    """
-    if not path.stat().st_size:
-        raise UnreadableError("open", "the file is empty")
-    words = list[str]()
-    try:
-        with _decoder_words(words):
-            container = av.open(
-                f"file:{path}",
-                options={"format_whitelist": FORMATS, "protocol_whitelist": "file"},
-                metadata_errors="replace",
-            )
-    except av.FFmpegError as error:
-        said = "; ".join([str(error.strerror), *words[:3]])
-        raise UnreadableError("open", _why_not_opened(path), said) from error
-    with container:
-        if not container.streams.video:
-            raise UnreadableError(
-                "open", "the file holds no video stream, only " + _kinds(container)
-            )
-        stream = container.streams.video[0]
-        # Films are decoded side by side, one core each.
-        stream.thread_count = 1
-        yield container, stream
+    def add_packet(self, packet: Any) -> None:
+        """Note a packet, in decode order."""
+        self.packet_pts.append(NO_PTS if packet.pts is None else packet.pts)
+        self.packet_keys.append(packet.is_keyframe)
 
 
 def read_film(path: Path) -> Iterator[tuple[Film, Image]]:
@@ -110,128 +133,104 @@ def read_film(path: Path) -> Iterator[tuple[Film, Image]]:
     Raises:
         UnreadableError: now or while reading.
     """
-    with open_film(path) as (container, stream):
-        film: Film | None = None
-        damaged, words, packets = 0, list[str](), list[tuple[int | None, bool]]()
-        with _decoder_words(words):
-            for frame in _decoded(container, stream, packets, words):
-                if frame is None:
-                    damaged += 1
-                    continue
-                if film is None:
-                    film = _film(container, stream, frame)
-                damaged += frame.is_corrupt
-                film.timed = film.timed and frame.pts is not None
-                step = round(1 / (film.nominal_fps * film.time_base))
-                film.pts.append(frame.pts if frame.pts is not None else len(film.pts) * step)
-                yield film, _small(frame)
-        if film is None:
-            raise UnreadableError("decode", "no frame of the video decodes", "; ".join(words[:3]))
-        film.damaged, film.words, film.packets = damaged, words[:8], packets
+    with open_film(path) as (container, stream), decoder_words() as said:
+        film = _declared(container, stream)
+        shrinker = Shrinker()
+        for frame in _decoded(container, stream, film):
+            if frame is None:
+                if any(NO_MEMORY in words for words in in_words(said)):
+                    raise MemoryError("; ".join(in_words(said)[:3]))
+                film.damaged += 1
+                trim(said)
+                continue
+            if not film.pts:
+                film.width, film.height = _shown_size(stream, frame)
+            film.damaged += frame.is_corrupt
+            film.interlaced_frames += frame.interlaced_frame
+            film.add_frame(frame.pts)
+            yield film, shrinker.shrink(frame)
+        film.words = [*film.words, *in_words(said)][:8]
+        if not film.pts:
+            raise UnreadableError(
+                "decode", "no frame of the video decodes", "; ".join(film.words[:3])
+            )
 
 
-def _decoded(
-    container: Any, stream: Any, packets: list[tuple[int | None, bool]], words: list[str]
-) -> Iterator[Any]:
+def decoded_frames(container: Any, stream: Any) -> Iterator[Any]:
+    """The same frames as `read_film` counts, in full size: a second look at the same film."""
+    with decoder_words() as said:
+        for frame in _decoded(container, stream, _declared(container, stream)):
+            if frame is None:
+                trim(said)
+            else:
+                yield frame
+
+
+def _decoded(container: Any, stream: Any, film: Film) -> Iterator[Any]:
     """Decoded frames; None for every packet that does not decode. Notes the packets."""
     demuxed = container.demux(stream)
     while True:
         try:
             packet = next(demuxed, None)
         except av.FFmpegError as error:
-            words.append(str(error.strerror))
+            _note(error, film)
             return
         if packet is None:
             return
         if packet.size:  # the last one is empty and flushes the decoder
-            packets.append((packet.pts, packet.is_keyframe))
+            film.add_packet(packet)
         try:
             yield from packet.decode()
         except av.FFmpegError as error:
-            words.append(str(error.strerror))
+            _note(error, film)
             yield None
 
 
-def _film(container: Any, stream: Any, frame: Any) -> Film:
+def _note(error: av.FFmpegError, film: Film) -> None:
+    """Keep the first of the decoder's errors; lack of memory is no fault of one packet's."""
+    if error.errno == errno.ENOMEM:
+        raise MemoryError(error.strerror) from error
+    if len(film.words) < 3:
+        film.words.append(str(error.strerror))
+
+
+def _declared(container: Any, stream: Any) -> Film:
+    """What is known before the first frame."""
+    rates = (stream.average_rate, stream.guessed_rate)
+    plausible = (float(rate) for rate in rates if rate and 0 < rate <= MAX_FPS)
+    return Film(
+        container=container.format.name.split(",")[0],
+        codec=stream.codec_context.name,
+        width=0,
+        height=0,
+        nominal_fps=next(plausible, DEFAULT_FPS),
+        time_base=float(stream.time_base),
+        declared_s=_declared_s(container, stream),
+    )
+
+
+def _shown_size(stream: Any, frame: Any) -> tuple[int, int]:
+    """(width, height) with square pixels and upright.
+
+    Raises:
+        UnreadableError: too small to show anything, or too large to hold.
+    """
     width = round(frame.width * float(stream.sample_aspect_ratio or 1))
     height = frame.height
     if min(width, height) < MIN_SIDE:
         raise UnreadableError("decode", f"frames of {width}x{height} pixels are too small to use")
-    if _quarter_turns(frame) % 2:
-        width, height = height, width
-    rate = stream.average_rate or stream.guessed_rate or 25
-    return Film(
-        container=container.format.name.split(",")[0],
-        codec=stream.codec_context.name,
-        width=width,
-        height=height,
-        nominal_fps=float(rate),
-        time_base=float(stream.time_base),
-        declared_s=_declared_s(container, stream),
-    )
+    if width * height > MAX_PIXELS:
+        raise UnreadableError("decode", f"frames of {width}x{height} pixels are too large to read")
+    return (height, width) if quarter_turns(frame) % 2 else (width, height)
 
 
 def _declared_s(container: Any, stream: Any) -> float:
     """The video's duration by the container's own account; 0 when it says nothing."""
     if stream.duration:
         return float(stream.duration * stream.time_base)
-    if tag := stream.metadata.get("DURATION"):  # Matroska: 00:00:43.709000000
-        hours, minutes, seconds = tag.split(":")
-        return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+    tag = re.fullmatch(r"(\d+):(\d\d):(\d\d(\.\d*)?)", stream.metadata.get("DURATION", ""))
+    if tag:  # Matroska: 00:00:43.709000000
+        return int(tag[1]) * 3600 + int(tag[2]) * 60 + float(tag[3])
     if container.duration and len(container.streams) == 1:
         return float(container.duration / av.time_base)
     return 0.0
-
-
-def _small(frame: Any) -> Image:
-    turns = _quarter_turns(frame)
-    tall = turns % 2 == 1
-    image: Image = frame.reformat(
-        width=SMALL_HEIGHT if tall else SMALL_WIDTH,
-        height=SMALL_WIDTH if tall else SMALL_HEIGHT,
-        format="bgr24",
-        interpolation="AREA",
-        threads=1,
-    ).to_ndarray()
-    return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
-
-
-def _quarter_turns(frame: Any) -> int:
-    return int(round(frame.rotation / 90) % 4)
-
-
-@contextmanager
-def _decoder_words(words: list[str]) -> Iterator[None]:
-    """Collect what FFmpeg says about errors on this thread."""
-    level, skip = av.logging.get_level(), av.logging.get_skip_repeated()
-    av.logging.set_level(av.logging.ERROR)
-    av.logging.set_skip_repeated(False)
-    said: list[tuple[int, str, str]] = []
-    try:
-        with av.logging.Capture(local=True) as said:
-            yield
-    finally:
-        words += [f"{name}: {message.strip()}" for _, name, message in said]
-        av.logging.set_skip_repeated(skip)
-        av.logging.set_level(level)
-
-
-def _kinds(container: Any) -> str:
-    return ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
-
-
-def _why_not_opened(path: Path) -> str:
-    """Why FFmpeg refuses the file, by its first bytes; FFmpeg's message goes by the file's name."""
-    with path.open("rb") as handle:
-        head = handle.read(16)
-        handle.seek(0, os.SEEK_SET)
-        blank = not handle.read(1 << 16).strip(b"\0")
-    if blank:
-        return "the file holds only zeros: it was never filled"
-    if head[4:8] in {b"ftyp", b"mdat", b"moov", b"wide", b"free", b"skip"}:
-        return "no moov atom: the file is cut off or was never finished"
-    if head[:4] == b"\x1aE\xdf\xa3":
-        return "the Matroska file is cut off or damaged near its start"
-    if head[:4] == b"RIFF":
-        return "the AVI file is cut off or damaged near its start"
-    return "not a video container"

@@ -1,6 +1,8 @@
-"""One film, from its file to the rows and bytes that the lake will hold. Pure but for reading."""
+"""One film, from its file to the rows and clip files that the lake will hold."""
 
+import errno
 import json
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -8,8 +10,9 @@ from typing import Any
 import cv2
 
 from infra.recipes import fingerprint
-from ingest.clips import Extract, Span, clip_id, extract, plan
-from ingest.decode import Film, UnreadableError, read_film
+from ingest.clips import Span, clip_id, extract, plan
+from ingest.containers import UnreadableError
+from ingest.decode import Film, read_film
 from ingest.duplicates import SignatureMeter
 from ingest.finder import ShotFinder
 from ingest.recipe import IngestRecipe
@@ -20,8 +23,11 @@ Row = dict[str, Any]
 
 NOTHING: Row = dict.fromkeys(
     ("duplicate_of", "container", "codec", "width", "height", "fps", "duration_s", "num_frames",
-     "num_shots", "boundaries_json", "hash_video")
+     "num_shots", "boundaries_json", "hash_video", "interlaced")
 )  # fmt: skip
+
+
+OUT_OF_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 
 @dataclass(kw_only=True)
@@ -30,10 +36,26 @@ class FilmResult:
 
     source: Row
     clips: list[Row] = field(default_factory=list)
-    clip_bytes: dict[str, bytes] = field(default_factory=dict)
     stage: str = ""
     reason: str = ""
     error: str = ""
+    folder: Path | None = None
+    """Holds the bytes of each accepted clip, in a file named by its id."""
+    peak_bytes: int = 0
+    """The most memory that reading it took, when a child process read it."""
+
+    @property
+    def clip_files(self) -> dict[str, Path]:
+        """The file of each accepted clip, by clip id."""
+        if self.folder is None:
+            return {}
+        kept = (row["clip_id"] for row in self.clips if row["status"] == "accepted")
+        return {clip_id: self.folder / clip_id for clip_id in kept}
+
+    def forget_files(self) -> None:
+        """Remove the clips' files; the lake has what it wants of them."""
+        if self.folder is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
 
 @dataclass
@@ -46,20 +68,28 @@ class _Seen:
     signature: SignatureMeter
 
 
-def ingest_film(path: Path, source: Row, recipe: IngestRecipe) -> FilmResult:
-    """Read the film and make its rows and bytes; `source` holds uri, source_id, size and time.
+def ingest_film(path: Path, source: Row, recipe: IngestRecipe, folder: Path) -> FilmResult:
+    """Read the film, make its rows and write its clips into `folder`.
 
-    Never raises for what the file holds: a film that cannot be used comes back quarantined.
+    `source` holds uri, source_id, size and time. Never raises for what the file holds: a film
+    that cannot be used comes back quarantined. `ingest.sandbox` calls this in a child process.
+
+    Raises:
+        OSError: `folder` cannot be written.
     """
     cv2.setNumThreads(1)
     source = {**NOTHING, **source, "recipe": fingerprint(recipe)}
     try:
         seen = _see(path, recipe)
         _check_whole(seen.film, recipe)
-        return _result(path, source, seen, recipe)
+        return _result(path, source, seen, recipe, folder)
     except UnreadableError as error:
         return quarantined(source, error.stage, error.reason, error.words)
+    except MemoryError as error:
+        return quarantined(source, "decode", "reading it takes too much memory", str(error))
     except Exception as error:
+        if getattr(error, "errno", 0) in OUT_OF_DISK:
+            raise
         # One strange file must not end a run of thousands; its row says what happened.
         words = f"{type(error).__name__}: {error}"
         return quarantined(source, "ingest", "the film could not be processed", words)
@@ -101,55 +131,51 @@ def _check_whole(film: Film, recipe: IngestRecipe) -> None:
         )
 
 
-def _result(path: Path, source: Row, seen: _Seen, recipe: IngestRecipe) -> FilmResult:
+def _result(path: Path, source: Row, seen: _Seen, recipe: IngestRecipe, folder: Path) -> FilmResult:
     film = seen.film
     shots = spans(seen.boundaries, len(film.pts))
     planned = plan(shots, film.times_s, recipe.clips)
-    extracts = dict(extract(path, film, planned, recipe.extraction))
-    result = FilmResult(
-        source={
-            **source,
-            "status": "accepted",
-            "container": film.container,
-            "codec": film.codec,
-            "width": film.width,
-            "height": film.height,
-            "fps": round(film.fps, 6),
-            "duration_s": round(film.duration_s, 6),
-            "num_frames": len(film.pts),
-            "num_shots": len(shots),
-            "boundaries_json": json.dumps([b.to_dict() for b in seen.boundaries]),
-            "hash_video": seen.signature.signature(film.duration_s),
-        }
-    )
-    for span in planned:
-        row = _clip_row(source, seen, span, extracts.get(span), recipe)
-        result.clips.append(row)
-        if span in extracts:
-            result.clip_bytes[row["clip_id"]] = extracts[span].data
-    return result
+    ids = {span: clip_id(source["source_id"], span, recipe.extraction) for span in planned}
+    targets = {span: folder / ids[span] for span in planned if not span.reason}
+    offsets_s = extract(path, film, targets, recipe.extraction)
+    source = {
+        **source,
+        "status": "accepted",
+        "container": film.container,
+        "codec": film.codec,
+        "width": film.width,
+        "height": film.height,
+        "fps": round(film.fps, 6),
+        "duration_s": round(film.duration_s, 6),
+        "num_frames": len(film.pts),
+        "num_shots": len(shots),
+        "boundaries_json": json.dumps([b.to_dict() for b in seen.boundaries]),
+        "hash_video": seen.signature.signature(film.duration_s),
+        "interlaced": film.interlaced,
+    }
+    rows = [
+        _clip_row(source, seen, span, offsets_s.get(span)) | {"clip_id": ids[span]}
+        for span in planned
+    ]
+    return FilmResult(source=source, clips=rows, folder=folder)
 
 
-def _clip_row(
-    source: Row, seen: _Seen, span: Span, made: Extract | None, recipe: IngestRecipe
-) -> Row:
+def _clip_row(source: Row, seen: _Seen, span: Span, offset_s: float | None) -> Row:
     film, scores = seen.film, seen.scores.span(span.start, span.end)
-    start_s, end_s = film.times_s[span.start], film.times_s[span.end]
     source_id = source["source_id"]
     return {
-        "clip_id": clip_id(source_id, span, recipe.extraction),
         "source_id": source_id,
         "start_frame": span.start,
         "end_frame": span.end,
-        "start_s": round(float(start_s), 6),
-        "end_s": round(float(end_s), 6),
-        "offset_s": None if made is None else round(made.offset_s, 6),
+        "start_s": round(float(film.times_s[span.start]), 6),
+        "end_s": round(float(film.times_s[span.end]), 6),
+        "offset_s": None if offset_s is None else round(offset_s, 6),
         "num_frames": span.end - span.start,
         "fps": round(film.span_fps(span.start, span.end), 6),
         "width": film.width,
         "height": film.height,
-        "status": "rejected" if made is None else "accepted",
-        "reason": span.reason or ("no bytes could be extracted" if made is None else None),
+        "status": "rejected" if offset_s is None else "accepted",
+        "reason": span.reason or ("no bytes could be extracted" if offset_s is None else None),
         "motion": scores["motion"],
         "sharpness": scores["sharpness"],
         "luma": scores["luma"],

@@ -9,50 +9,31 @@ result: {"funnel": {files, duplicates, quarantined, withdrawn, accepted, shots, 
 
 import sys
 import time
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from infra.errors import InputError
 from infra.job_files import JobContext, run_job
 from infra.lake import Lake
-from infra.ray_jobs import connect
 from infra.recipes import fingerprint, from_dict
 from infra.settings import Settings
 from ingest.captions import apply_captions
 from ingest.fetch import FetchError, FilmCache
-from ingest.film import FilmResult, Row, ingest_film, quarantined
+from ingest.film import FilmResult, quarantined
 from ingest.finder import check
 from ingest.found import Found
 from ingest.ledger import Ledger, funnel
+from ingest.reading import Task, open_readers
 from ingest.recipe import IngestRecipe
 from ingest.retry import Retry
 from ingest.sources import content_id, find_films, scope
+from ingest.spool import open_spool
 
 FETCHES_AT_ONCE = 8
 FLUSH_FILMS = 32
 FLUSH_BYTES = 64 << 20
 FLUSH_S = 20.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Task:
-    """One content to read, once, however many files hold it."""
-
-    source_id: str
-    films: Sequence[Found]
-
-    @property
-    def path(self) -> Path:
-        path = self.films[0].path
-        assert path is not None, "a task's films lie on this machine"
-        return path
-
-    def source(self) -> Row:
-        return {**self.films[0].facts(), "source_id": self.source_id}
 
 
 def main(context: JobContext) -> dict[str, Any]:
@@ -61,8 +42,6 @@ def main(context: JobContext) -> dict[str, Any]:
     recipe = from_dict(IngestRecipe, context.spec.get("recipe", {}))
     check(recipe.shots)
     parallel = context.spec.get("parallel", "inline")
-    if parallel not in ("ray", "inline"):
-        raise InputError(f"parallel is {parallel!r}; use 'ray' or 'inline'")
     again = bool(context.spec.get("retry"))
     films = [] if again else find_films(context.spec["uri"])
     lake = Lake(settings.lake_uri)
@@ -76,12 +55,15 @@ def main(context: JobContext) -> dict[str, Any]:
     clips_before = lake.count("clips", "status = 'accepted'")
     context.progress(0, 1, f"found {len(films)} files")
 
-    read = _read_inline if parallel == "inline" else _read_with_ray
     known = retry.is_settled if retry else ledger.is_known
-    for batch in cache.batches([film for film in films if not known(film)]):
-        tasks = _tasks(context, batch, ledger, cache)
-        _ingest(context, ledger, tasks, read(tasks, recipe, settings))
-        cache.drop(batch)
+    with (
+        open_spool(context.folder) as spool,
+        open_readers(parallel, recipe, spool, settings) as readers,
+    ):
+        for batch in cache.batches([film for film in films if not known(film)]):
+            tasks = _tasks(context, batch, ledger, cache)
+            _ingest(context, ledger, tasks, readers.read(tasks))
+            cache.drop(batch)
     ledger.describe(films)
     gone = retry.gone if retry else _gone(ledger, films, scope(context.spec["uri"]))
     ledger.clear_quarantine(films, gone)
@@ -163,40 +145,6 @@ def _ingest(
             flushed = time.monotonic()
         context.raise_if_stopping()
     ledger.flush()
-
-
-def _read_inline(
-    tasks: Sequence[Task], recipe: IngestRecipe, settings: Settings
-) -> Iterator[tuple[Task, FilmResult]]:
-    for task in tasks:
-        yield task, ingest_film(task.path, task.source(), recipe)
-
-
-def _read_with_ray(
-    tasks: Sequence[Task], recipe: IngestRecipe, settings: Settings
-) -> Iterator[tuple[Task, FilmResult]]:
-    """Results as they finish; no more films are in flight than twice the cores."""
-    if not tasks:
-        return
-    ray = connect(settings)
-    remote = ray.remote(num_cpus=1, max_retries=1)(ingest_film)
-    waiting, running = deque(tasks), dict[Any, Task]()
-    while waiting or running:
-        while waiting and len(running) < 2 * settings.cpu_count:
-            task = waiting.popleft()
-            running[remote.remote(task.path, task.source(), recipe)] = task
-        ready, _ = ray.wait(list(running), num_returns=1)
-        task = running.pop(ready[0])
-        yield task, _result(ray, ready[0], task, recipe)
-
-
-def _result(ray: Any, reference: Any, task: Task, recipe: IngestRecipe) -> FilmResult:
-    try:
-        result: FilmResult = ray.get(reference)
-    except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError) as error:
-        source = {**task.source(), "recipe": fingerprint(recipe)}
-        return quarantined(source, "decode", "decoding it crashed the process", str(error))
-    return result
 
 
 if __name__ == "__main__":

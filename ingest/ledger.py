@@ -138,14 +138,15 @@ class Ledger:
 
     @property
     def pending_bytes(self) -> int:
-        """Clip bytes that wait in memory for `flush`."""
-        return sum(len(data) for result in self._results for data in result.clip_bytes.values())
+        """Clip bytes that wait in files for `flush`."""
+        files = (file for result in self._results for file in result.clip_files.values())
+        return sum(file.stat().st_size for file in files)
 
     def flush(self) -> None:
         """Write what waits. The source rows come last: until then a film counts as not read."""
         kept = [r for r in self._results if self.rows[r.source["uri"]]["status"] == "accepted"]
         self._lake.write_clip_bytes(
-            {clip_id: data for r in kept for clip_id, data in r.clip_bytes.items()}
+            {clip_id: file for result in kept for clip_id, file in result.clip_files.items()}
         )
         self._lake.upsert("clips", [row for result in kept for row in result.clips])
         bad = [
@@ -158,6 +159,8 @@ class Ledger:
         delete_rows(self._lake, "sources", "uri", gone)
         there = sorted(self._changed.difference(gone))
         self._lake.upsert("sources", [self.rows[uri] for uri in there])
+        for result in self._results:
+            result.forget_files()
         self._results, self._unwritten, self._changed = [], [], set()
 
     def tidy(self) -> None:

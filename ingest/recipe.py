@@ -85,6 +85,8 @@ class ExtractionRecipe:
     version: int = 1
     crf: int = 16
     """Quality (x264) of the clips whose packets cannot be copied."""
+    max_lead_s: float = 30.0
+    """A clip whose keyframe lies further before it is encoded again, not copied."""
 
 
 @dataclass(frozen=True, kw_only=True)

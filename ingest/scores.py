@@ -3,7 +3,8 @@
 Everything is measured on the small frames of the one decode pass; nothing here is learned.
 """
 
-from dataclasses import dataclass
+from array import array
+from bisect import bisect_left
 from typing import Any
 
 import cv2
@@ -25,21 +26,12 @@ MOVES_FROM = 0.06  # frame widths (or heights) a second
 ZOOMS_FROM = 0.06  # scale change a second
 SHAKES_FROM = 0.15  # frame widths a second, spread of the movement
 
+UNSURE = (np.nan, np.nan, np.nan)  # which way the camera moves
+
 COLOR_NAMES = (
     "black", "gray", "white", "red", "orange", "yellow", "green", "cyan", "blue", "purple",
     "pink", "brown",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Sample:
-    """What is measured only a few times a second."""
-
-    frame: int
-    sharpness: float
-    colors: npt.NDArray[np.float64]  # (12,) share of each of COLOR_NAMES
-    camera: tuple[float, float, float] | None
-    """How the picture moves a second: widths right, heights down, growth; None when unsure."""
 
 
 class ScoreMeter:
@@ -48,9 +40,11 @@ class ScoreMeter:
     def __init__(self, fps: float) -> None:
         self._every = max(1, round(fps / SAMPLES_PER_S))
         self._fps = fps
-        self._lumas: list[float] = []
-        self._changes: list[float] = []
-        self._samples: list[Sample] = []
+        # Compact, because they grow with the film's length. Of every frame:
+        self._lumas, self._changes = array("d"), array("d")
+        # Of every sampled frame; colours and camera fill several places each.
+        self._sampled, self._sharpness = array("q"), array("d")
+        self._colors, self._cameras = array("H"), array("d")
         self._last_gray: Image | None = None
         self._sampled_gray: Image | None = None
 
@@ -64,15 +58,19 @@ class ScoreMeter:
         self._changes.append(change)
         self._last_gray = gray
         if index % self._every == 0:
-            self._samples.append(self._sample(index, image_HWC, gray))
+            self._sample(index, image_HWC, gray)
             self._sampled_gray = gray
 
-    def _sample(self, index: int, image_HWC: Image, gray: Image) -> Sample:
+    def _sample(self, index: int, image_HWC: Image, gray: Image) -> None:
+        """Measure what is measured only a few times a second."""
         camera = None
         if self._sampled_gray is not None:
             camera = _camera(self._sampled_gray, gray, self._fps / self._every)
         deviation = cv2.meanStdDev(cv2.Laplacian(gray, cv2.CV_16S))[1]
-        return Sample(index, float(deviation[0, 0]), _color_shares(image_HWC), camera)
+        self._sampled.append(index)
+        self._sharpness.append(float(deviation[0, 0]))
+        self._colors.extend(_color_counts(image_HWC).tolist())
+        self._cameras.extend(camera or UNSURE)
 
     def span(self, start: int, end: int) -> dict[str, Any]:
         """Scores of frames [start, end): motion (mean luma change a second, in full ranges),
@@ -80,29 +78,34 @@ class ScoreMeter:
         luma = float(np.mean(self._lumas[start:end]))
         # The first frame's change is against the shot before.
         motion = float(np.mean(self._changes[start + 1 : end] or [0.0])) * self._fps
-        inside = [sample for sample in self._samples if start <= sample.frame < end]
-        colors = np.mean([s.colors for s in inside], axis=0) if inside else np.zeros(12)
+        first, last = bisect_left(self._sampled, start), bisect_left(self._sampled, end)
+        sharpness = float(np.median(self._sharpness[first:last] or [0.0]))
+        count = len(COLOR_NAMES)
+        colors = np.reshape(self._colors[count * first : count * last], (-1, count)).sum(axis=0)
         # A sample's camera is against the sample before it, which must lie inside too.
-        cameras = [s.camera for s in inside[1:]]
+        cameras = np.reshape(self._cameras[3 * first : 3 * last], (-1, 3))[1:]
         return {
             "motion": round(motion, 6),
-            "sharpness": round(float(np.median([s.sharpness for s in inside] or [0.0])), 4),
+            "sharpness": round(sharpness, 4),
             "luma": round(luma, 6),
             "facts": {
                 "camera": camera_in_words(cameras),
                 "tempo": _level(motion, ("still", "slow", "fast"), (STILL_BELOW, FAST_FROM)),
                 "light": _level(luma, ("dark", "dim", "bright"), (DARK_BELOW, BRIGHT_FROM)),
-                "colors": _main_colors(colors),
+                "colors": _main_colors(colors / max(1, colors.sum())),
             },
         }
 
 
-def camera_in_words(cameras: list[tuple[float, float, float] | None]) -> str:
-    """The camera's movement: static, pan left|right, tilt up|down, zoom in|out or handheld."""
-    sure = [camera for camera in cameras if camera is not None]
-    if len(sure) < max(1, len(cameras) // 2):
+def camera_in_words(cameras: npt.NDArray[np.float64]) -> str:
+    """The camera's movement: static, pan left|right, tilt up|down, zoom in|out or handheld.
+
+    `cameras`: (samples, 3), how the picture moves a second: widths right, heights down, growth;
+    NaN when unsure.
+    """
+    moves = cameras[~np.isnan(cameras[:, 0])]
+    if len(moves) < max(1, len(cameras) // 2):
         return "static"
-    moves = np.asarray(sure)
     right, down, growth = np.median(moves, axis=0)
     spread = float(np.hypot(*np.median(np.abs(moves[:, :2] - (right, down)), axis=0)))
     # When the picture moves right, the camera turns left.
@@ -131,8 +134,11 @@ def _camera(old: Image, new: Image, per_s: float) -> tuple[float, float, float] 
     height, width = old.shape
     if matrix is None or inliers.sum() < max(MIN_INLIERS, len(before) // 2):
         return None
-    cells = np.floor(before[inliers.ravel() == 1] / (width, height) * (GRID[1], GRID[0]))
-    if len(np.unique(cells, axis=0)) < MIN_CELLS:
+    columns, rows = (before[inliers.ravel() == 1] / (width, height) * (GRID[1], GRID[0])).T
+    if (
+        len(set(zip(columns.astype(int).tolist(), rows.astype(int).tolist(), strict=True)))
+        < MIN_CELLS
+    ):
         return None
     center = np.array([width / 2, height / 2, 1.0])
     right, down = matrix @ center - center[:2]
@@ -140,8 +146,8 @@ def _camera(old: Image, new: Image, per_s: float) -> tuple[float, float, float] 
     return float(right / width * per_s), float(down / height * per_s), growth * per_s
 
 
-def _color_shares(image_HWC: Image) -> npt.NDArray[np.float64]:
-    """(12,) share of the picture that a viewer would call by each name."""
+def _color_counts(image_HWC: Image) -> npt.NDArray[np.int64]:
+    """(12,) pixels of the shrunk picture that a viewer would call by each name."""
     small = cv2.resize(image_HWC, (24, 18), interpolation=cv2.INTER_AREA)
     hue, saturation, value = cv2.split(cv2.cvtColor(small, cv2.COLOR_BGR2HSV))
     # OpenCV's hue runs to 180: red ends at 8, orange at 22, and so on round to red again.
@@ -150,7 +156,7 @@ def _color_shares(image_HWC: Image) -> npt.NDArray[np.float64]:
     index = np.where((index == 4) & (value < 150), COLOR_NAMES.index("brown"), index)
     plain = np.where(value < 50, 0, np.where(value < 200, 1, 2))
     index = np.where((saturation < 50) | (value < 50), plain, index)
-    return np.bincount(index.ravel(), minlength=12) / index.size
+    return np.bincount(index.ravel(), minlength=len(COLOR_NAMES))
 
 
 def _main_colors(shares: npt.NDArray[np.float64]) -> list[str]:

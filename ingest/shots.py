@@ -108,7 +108,8 @@ def divide(start: int, end: int, times_s: npt.NDArray[np.float64], max_s: float)
     edges, `start` first and `end` last.
     """
     duration_s = float(times_s[end] - times_s[start])
-    parts = max(1, math.ceil(duration_s / max_s - 1e-6))
+    # A single frame may be shown for longer than a part lasts, and cannot be divided.
+    parts = min(end - start, max(1, math.ceil(duration_s / max_s - 1e-6)))
     edges = times_s[start] + duration_s * np.arange(1, parts) / parts
     inner = np.searchsorted(times_s[start:end], edges - 1e-9) + start
-    return [start, *(int(edge) for edge in inner), end]
+    return sorted({start, end, *(int(edge) for edge in inner)})

@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import lance
 import pyarrow as pa
 import pytest
 
@@ -82,6 +83,41 @@ def test_clip_bytes_are_stored_once(lake: Lake) -> None:
     assert lake.versions()["clip_bytes"] == version
     lake.write_clip_bytes({"a": b"first", "b": b"second"})
     assert lake.count("clip_bytes") == 2
+
+
+def test_clip_files_are_stored_a_few_at_a_time_in_one_commit(
+    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = [10, 70_000, 3 << 20, 20, 5 << 20, 30]
+    files = {f"clip{number}": tmp_path / f"{number}" for number in range(len(sizes))}
+    for number, (file, size) in enumerate(zip(files.values(), sizes, strict=True)):
+        file.write_bytes(bytes([number]) * size)
+    before, read = lake.versions()["clip_bytes"], list[int]()
+    monkeypatch.setattr("infra.lake.BATCH_BYTES", 1 << 20)
+    read_bytes = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda self: read.append(1) or read_bytes(self))
+    lake.write_clip_bytes(files)
+    assert lake.versions()["clip_bytes"] == before + 1
+    assert len(read) == len(files)
+    found = lake.read_clip_bytes(list(files))
+    assert found == {clip_id: read_bytes(file) for clip_id, file in files.items()}
+    lake.write_clip_bytes({"clip0": tmp_path / "gone", "new": b"new"})
+    assert lake.count("clip_bytes") == len(files) + 1
+
+
+def test_a_lake_of_an_older_version_gets_the_columns_it_lacks(lake: Lake) -> None:
+    lake.upsert("sources", [{"uri": "a", "codec": "h264"}])
+    lance.dataset(f"{lake.uri}/sources.lance").drop_columns(["interlaced"])
+    lake.ensure()
+    version = lake.versions()["sources"]
+    lake.ensure()
+    assert lake.versions()["sources"] == version
+    (row,) = lake.read("sources").to_pylist()
+    assert (row["codec"], row["interlaced"]) == ("h264", None)
+    lake.upsert("sources", [{"uri": "a", "interlaced": True}])
+    assert lake.read("sources", ["codec", "interlaced"]).to_pylist() == [
+        {"codec": "h264", "interlaced": True}
+    ]
 
 
 def test_missing_bytes_are_named(lake: Lake) -> None:

@@ -57,6 +57,7 @@ def write(
     *,
     fps: int = FPS,
     codec: str = "libx264",
+    pix_fmt: str = "yuv420p",
     times_ms: Sequence[int] | None = None,
     options: dict[str, str] | None = None,
     container_options: dict[str, str] | None = None,
@@ -66,7 +67,7 @@ def write(
     with av.open(str(path), "w", options=container_options or {}) as container:
         stream: Any = container.add_stream(codec, rate=fps, options=options or {"crf": "12"})
         stream.height, stream.width = frames.shape[1:3]
-        stream.pix_fmt = "yuv420p"
+        stream.pix_fmt = pix_fmt
         if times_ms is not None:
             stream.codec_context.time_base = Fraction(1, 1000)
         for number, image in enumerate(frames):

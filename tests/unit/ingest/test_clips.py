@@ -14,7 +14,9 @@ from tests.unit.ingest.footage import decode, join, shot, three_shots, write
 
 def ingest(path: Path, **recipe: Any) -> FilmResult:
     source = {"uri": path.as_uri(), "source_id": "ab" * 32, "size_bytes": 1, "mtime_ns": 1}
-    result = ingest_film(path, source, IngestRecipe(**recipe))
+    folder = path.with_name(f"clips of {path.name}")
+    folder.mkdir(exist_ok=True)
+    result = ingest_film(path, source, IngestRecipe(**recipe), folder)
     assert result.source["status"] == "accepted", result.reason + result.error
     return result
 
@@ -24,7 +26,7 @@ def assert_same_frames(result: FilmResult, path: Path, atol: float = 0.5) -> Non
     original = decode(path).astype(np.float32)
     for clip in result.clips:
         times_s = np.arange(clip["num_frames"]) / clip["fps"]
-        data = result.clip_bytes[clip["clip_id"]]
+        data = result.clip_files[clip["clip_id"]].read_bytes()
         shown = read_clip(data, clip["offset_s"], times_s.tolist(), None)
         wanted = original[clip["start_frame"] : clip["end_frame"]]
         assert shown.shape == wanted.shape
@@ -76,7 +78,9 @@ def test_a_turned_film_is_measured_and_cut_upright(tmp_path: Path) -> None:
     result = ingest(path)
     assert (result.source["width"], result.source["height"]) == (96, 128)
     clip = result.clips[1]
-    shown = read_clip(result.clip_bytes[clip["clip_id"]], clip["offset_s"], [0.0], None)
+    shown = read_clip(
+        result.clip_files[clip["clip_id"]].read_bytes(), clip["offset_s"], [0.0], None
+    )
     whole, _ = read_file_frames(path, 31)
     assert shown.shape == (1, 128, 96, 3)
     assert np.abs(shown[0].astype(int) - whole[30]).mean() < 0.5
@@ -90,7 +94,7 @@ def test_h264_is_copied_not_encoded_again(tmp_path: Path) -> None:
     assert clip["offset_s"] == 0
     with av.open(str(path)) as film:
         packets = [bytes(packet) for packet in film.demux(video=0) if packet.size]
-    (tmp_path / "clip.mp4").write_bytes(result.clip_bytes[clip["clip_id"]])
+    (tmp_path / "clip.mp4").write_bytes(result.clip_files[clip["clip_id"]].read_bytes())
     with av.open(str(tmp_path / "clip.mp4")) as copy:
         assert [bytes(p) for p in copy.demux(video=0) if p.size] == packets[30:60]
 
@@ -105,7 +109,7 @@ def test_variable_frame_rate_clips_keep_their_times(tmp_path: Path) -> None:
     assert second["start_s"] == pytest.approx(1.2, abs=0.002)
     assert second["fps"] == pytest.approx(12.5, rel=0.02)
     times_s = (np.array(times_ms[30:]) - times_ms[30]) / 1000
-    data = result.clip_bytes[second["clip_id"]]
+    data = result.clip_files[second["clip_id"]].read_bytes()
     shown = read_clip(data, second["offset_s"], times_s.tolist(), None)
     assert np.abs(shown - decode(path)[30:].astype(np.float32)).mean(axis=(1, 2, 3)).max() < 0.5
     assert first["fps"] == pytest.approx(25, rel=0.02)
@@ -125,7 +129,7 @@ def test_short_shots_are_kept_as_rejected_rows_with_a_reason(tmp_path: Path) -> 
     short = result.clips[1]
     assert (short["status"], short["reason"]) == ("rejected", "shorter than 1 s")
     assert short["motion"] > 0
-    assert short["clip_id"] not in result.clip_bytes
+    assert short["clip_id"] not in result.clip_files
 
 
 def test_long_shots_are_divided(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ def read(path: Path) -> Film:
 
 def why(path: Path) -> tuple[str, str]:
     source = {"uri": path.as_uri(), "source_id": "0" * 64, "size_bytes": 1, "mtime_ns": 1}
-    result = ingest_film(path, source, IngestRecipe())
+    result = ingest_film(path, source, IngestRecipe(), path.parent)
     assert result.source["status"] == "quarantined"
     assert not result.clips
     return result.stage, result.reason

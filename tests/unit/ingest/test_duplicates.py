@@ -12,7 +12,8 @@ from tests.unit.ingest.footage import FPS, Frames, join, shot, write
 
 def signature(path: Path) -> bytes:
     source = {"uri": path.as_uri(), "source_id": "cd" * 32, "size_bytes": 1, "mtime_ns": 1}
-    result: bytes = ingest_film(path, source, IngestRecipe()).source["hash_video"]
+    found = ingest_film(path, source, IngestRecipe(), path.parent).source
+    result: bytes = found["hash_video"]
     return result
 
 

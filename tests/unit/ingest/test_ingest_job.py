@@ -1,7 +1,7 @@
 import json
 import random
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,8 @@ import pytest
 from infra.errors import InputError, JobCancelledError
 from infra.job_files import JobContext
 from infra.lake import Lake
-from ingest import film as film_module
 from ingest.job import main
+from ingest.sandbox import Sandbox
 from tests.unit.ingest.footage import join, shot, three_shots, write
 
 Refresh = Callable[..., dict[str, Any]]
@@ -32,6 +32,20 @@ def footage(tmp_path: Path) -> Path:
     (folder / "empty.mp4").touch()
     (folder / "a.vtt").write_text("WEBVTT\n\n00:00:00.000 --> 00:00:01.250\na green disc\n")
     return folder
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    """Its process reads the films of all these tests: starting one takes longer than they do."""
+    with Sandbox(tmp_path_factory.mktemp("reader")) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture(autouse=True)
+def _one_reader(reader: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    ask = Sandbox._ask
+    monkeypatch.setattr(Sandbox, "_ask", lambda _, request: ask(reader, request))
+    monkeypatch.setattr(Sandbox, "close", lambda _: None)
 
 
 @pytest.fixture
@@ -80,14 +94,14 @@ def test_one_more_film_costs_one_film(
     refresh: Refresh, footage: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refresh()
-    read = []
-    see = film_module._see
+    opened = []
+    read = Sandbox.read
     monkeypatch.setattr(
-        film_module, "_see", lambda path, recipe: read.append(path) or see(path, recipe)
+        Sandbox, "read", lambda self, path, *more: opened.append(path) or read(self, path, *more)
     )
     three_shots(footage / "new.webm", seed=3, codec="libvpx-vp9", options={"cpu-used": "8"})
     assert refresh()["new_clips"] == 3
-    assert [path.name for path in read] == ["new.webm"]
+    assert [path.name for path in opened] == ["new.webm"]
 
 
 def test_a_moved_film_is_recognised_without_decoding(
@@ -96,7 +110,7 @@ def test_a_moved_film_is_recognised_without_decoding(
     refresh()
     (footage / "archive").mkdir()
     (footage / "a.mp4").rename(footage / "archive/renamed.mp4")
-    monkeypatch.setattr(film_module, "_see", lambda *_: pytest.fail("decoded"))
+    monkeypatch.setattr(Sandbox, "read", lambda *_: pytest.fail("decoded"))
     assert refresh()["funnel"]["clips"] == 6
     assert sorted(statuses(lake)) == ["b.mkv", "empty.mp4", "renamed.mp4"]
 

@@ -45,11 +45,11 @@ def test_an_object_that_moves_is_no_camera() -> None:
 
 
 def test_zoom_and_shake_are_told_apart() -> None:
-    steady = [(0.0, 0.0, 0.2)] * 8
-    shaken = [((-1) ** number * 0.4, 0.1, 0.0) for number in range(8)]
-    assert camera_in_words(list(steady)) == "zoom in"
-    assert camera_in_words(list(shaken)) == "handheld"
-    assert camera_in_words([None] * 8) == "static"
+    steady = np.array([(0.0, 0.0, 0.2)] * 8)
+    shaken = np.array([((-1) ** number * 0.4, 0.1, 0.0) for number in range(8)])
+    assert camera_in_words(steady) == "zoom in"
+    assert camera_in_words(shaken) == "handheld"
+    assert camera_in_words(np.full((8, 3), np.nan)) == "static"
 
 
 def test_light_and_tempo_follow_the_picture() -> None:

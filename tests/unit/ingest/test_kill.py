@@ -1,0 +1,60 @@
+"""Readers killed at random moments of a run; `tests/integration` kills the job itself."""
+
+import os
+import random
+import shutil
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from infra.job_files import JobContext
+from infra.lake import Lake
+from ingest.job import main
+from tests.unit.ingest.footage import join, shot, three_shots, write
+from tests.unit.ingest.test_sandbox import first_child
+
+
+def test_a_run_whose_readers_are_killed_ends_in_the_same_lake(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REEL_HOME", str(tmp_path / "home"))
+    footage, lake = tmp_path / "footage", Lake(str(tmp_path / "home/lake"))
+    for seed in range(4):
+        three_shots(footage / f"{seed}.mp4", seed=seed)
+    frames = join([shot(31, 40), shot(32, 40)], [("cut", 0)])
+    write(footage / "poor.mp4", frames[:, ::2, ::2], options={"crf": "10"})
+    write(footage / "good.mp4", frames, options={"crf": "40"})
+    (footage / "empty.mp4").touch()
+    context = JobContext({"uri": str(footage), "recipe": {}}, tmp_path / "job")
+    main(context)
+    undisturbed = lake.content_hash()
+    shutil.rmtree(tmp_path / "home")
+    killed = threading.Event()
+    killer = threading.Thread(target=_kill_readers, args=(2, killed))
+    killer.start()
+    main(context)
+    killer.join()
+    assert killed.is_set()
+    assert lake.content_hash() == undisturbed
+
+
+def _kill_readers(times: int, done: threading.Event) -> None:
+    rng, victims = random.Random(1), set[int]()
+    deadline = time.monotonic() + 30
+    while len(victims) < times and time.monotonic() < deadline:
+        server = first_child(os.getpid())
+        child = first_child(server) if server else 0
+        if child and child not in victims:
+            time.sleep(rng.uniform(0, 0.03))
+            victim = rng.choice([server, child])
+            try:
+                os.kill(victim, signal.SIGKILL)
+            except ProcessLookupError:  # it was faster
+                continue
+            victims.add(child)
+        time.sleep(0.002)
+    if len(victims) == times:
+        done.set()
