@@ -9,10 +9,13 @@ import pytest
 
 from infra.job_files import JobContext
 from infra.lake import Lake
-from ingest import film as film_module
+from infra.recipes import fingerprint
 from ingest import remote
+from ingest.film import FilmResult, Row, quarantined
 from ingest.found import Found
 from ingest.job import main
+from ingest.recipe import IngestRecipe
+from ingest.sandbox import Sandbox
 from ingest.withdraw import same_films, withdraw
 from tests.unit.ingest.footage import decode, join, shot, three_shots, write
 
@@ -68,7 +71,7 @@ def sources(lake: Lake) -> dict[str, dict[str, Any]]:
 @pytest.fixture
 def no_decoding(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     def forbid() -> None:
-        monkeypatch.setattr(film_module, "_see", lambda path, _: pytest.fail(f"decoded {path}"))
+        monkeypatch.setattr(Sandbox, "read", lambda _, path, *rest: pytest.fail(f"decoded {path}"))
 
     return forbid
 
@@ -157,7 +160,7 @@ def test_a_store_elsewhere_is_read_once(
         refresh("memory://films")
     assert lake.versions() == versions
     bucket.mv("/films/a.mp4", "/films/moved.mp4")
-    monkeypatch.setattr(film_module, "_see", lambda path, _: pytest.fail(f"decoded {path}"))
+    monkeypatch.setattr(Sandbox, "read", lambda _, path, *rest: pytest.fail(f"decoded {path}"))
     assert refresh("memory://films")["funnel"]["clips"] == 2
     assert sorted(sources(lake)) == ["copy.mp4", "moved.mp4"]
 
@@ -263,13 +266,19 @@ def test_rows_of_a_manifest_leave_quarantine_when_they_are_mended(
     assert set(sources(lake)) == {"a.mp4", "late.mp4"}
 
 
+def unlucky(_: Sandbox, _path: Path, source: Row, recipe: IngestRecipe) -> FilmResult:
+    """Reads nothing, as a machine that was short of memory for a while."""
+    source = {**source, "recipe": fingerprint(recipe)}
+    return quarantined(source, "decode", "reading it takes too much memory", "")
+
+
 def test_retry_judges_anew_what_a_refresh_leaves_alone(
     refresh: Refresh, lake: Lake, film: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (film.parent / "empty.mp4").touch()
     (film.parent / "a.vtt").write_text("not a caption file")
     with monkeypatch.context() as broken:
-        broken.setattr(film_module, "_see", lambda *_: 1 / 0)
+        broken.setattr(Sandbox, "read", unlucky)
         refresh()
     assert refresh()["funnel"]["quarantined"] == 2
     (film.parent / "a.vtt").write_text("WEBVTT\n\n00:00:00.000 --> 00:00:01.250\na disc\n")

@@ -176,17 +176,19 @@ def test_a_folder_of_the_nastiest_files_is_accounted_for(
     os.mkfifo(folder / "pipe.mp4")
     result = main(JobContext({"uri": str(folder), "recipe": {}}, tmp_path / "job"))
     assert result["funnel"] == {
-        "files": 11, "duplicates": 6, "quarantined": 4, "accepted": 1,
+        "files": 13, "duplicates": 6, "quarantined": 6, "withdrawn": 0, "accepted": 1,
         "shots": 3, "clips": 3, "rejected": {},
     }  # fmt: skip
     lake = Lake(str(tmp_path / "home/lake"))
-    assert lake.count("sources") == 11
+    assert lake.count("sources") == 13
     bad = {Path(row["uri"]).name: row["reason"] for row in lake.read("quarantine").to_pylist()}
     assert bad == {
         "empty.mp4": "the file is empty",
         "zeros.mkv": "the file holds only zeros: it was never filled",
         "cut.mp4": "no moov atom: the file is cut off or was never finished",
         "list.mp4": "not a video container",
+        "link.mp4": "a link that leads out of the folder is not followed",
+        "pipe.mp4": "it is not a file; name each film",
     }
     assert not re.search("outside", str(lake.read("sources").to_pylist()))
     assert not (tmp_path / "job/spool").exists()
