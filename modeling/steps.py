@@ -217,12 +217,18 @@ def evaluate(bench: Bench) -> dict[str, Any]:
     folder = bench.dit_folder / "evaluation"
     folder.mkdir(parents=True, exist_ok=True)
     bundle = load_bundle(bench.dit_folder / "bundle")
-    held = [clip for clip in bench.clips() if clip.split == "val"]
-    latents = read_latents(bench.lake, bench.vae_hash, {c.clip_id: c.caption for c in held})
+    clips = bench.clips()
+    held = [clip for clip in clips if clip.split == "val"]
+    seen = [clip for clip in clips if clip.split == "train"]
+    latents, seen_latents = (
+        read_latents(bench.lake, bench.vae_hash, {clip.clip_id: clip.caption for clip in part})
+        for part in (held, seen)
+    )
     bench.context.progress(1, 4, "measuring")
     trained = bench.done("dit") or {}
     rows = [
         measures.heldout_loss(bundle, latents),
+        measures.training_clips_loss(bundle, seen_latents),
         measures.vae_psnr(bundle, held),
         measures.image_to_video_psnr(bundle, held[:16]),
         measures.Measure(

@@ -75,3 +75,22 @@ def test_error_names_every_failed_number_with_value_and_bound() -> None:
 
 def test_recipe_survives_json() -> None:
     assert from_dict(GateRecipe, to_dict(RECIPE)) == RECIPE
+
+
+def test_a_first_model_of_little_footage_passes_and_one_that_learned_nothing_does_not() -> None:
+    """Real figures of 91 clips of cameras and games: learned by heart, and fit to be served."""
+    found = {
+        "vae_psnr_db": 21.37,
+        "heldout_loss": 4.946,
+        "training_clips_loss": 0.169,
+        "image_to_video_psnr_db": 80.0,
+    }
+
+    def failures(**changed: float) -> list[str]:
+        measured = Measured(version="1", metrics=found | changed, tags={})
+        return _failures(judge(measured, None, GateRecipe()))
+
+    assert failures() == []
+    assert failures(training_clips_loss=2.0) == ["training_clips_loss"]
+    assert failures(heldout_loss=math.inf) == ["heldout_loss"]
+    assert failures(heldout_loss=math.nan) == ["heldout_loss"]
