@@ -7,7 +7,7 @@ STAMP := $(VENV)/.stamp
 FOOTAGE ?=
 PACKAGES := infra ingest captioning modeling serving flows
 
-.PHONY: demo test check setup clean
+.PHONY: demo test check bench-data setup clean
 
 demo: $(STAMP)
 	$(BIN)/reel demo $(if $(FOOTAGE),--footage "$(FOOTAGE)")
@@ -21,6 +21,9 @@ check: $(STAMP)
 	$(BIN)/ruff format --check $(PACKAGES) tests
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bench-data: $(STAMP)
+	$(BIN)/python -m tests.benchmarks.data
 
 setup: $(STAMP)
 

@@ -1,0 +1,110 @@
+"""Random reads of clips and of latents from the lake, against a folder of MP4 files."""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from infra.lake import Lake, quote_all
+from infra.video import Frames, encode_mp4, read_clip
+from tests.benchmarks.data.figure import Figure
+
+CLIPS, BATCH, ROUNDS = 512, 32, 12
+FPS, FRAMES, HEIGHT, WIDTH = 24, 40, 180, 320
+TIMES = [index / 8 for index in range(13)]  # what training asks of a clip
+SIZE = (48, 64)
+LATENT = (4, 8, 6, 8)
+VAE = "benchmark"
+
+Way = Callable[[Sequence[str]], None]
+
+
+def lake_reads_over_files(folder: Path) -> Figure:
+    """Clips a second, decoded at training's size, from the lake over from files."""
+    lake = _stored(folder)
+
+    def from_lake(ids: Sequence[str]) -> None:
+        for data in lake.read_clip_bytes(ids).values():
+            read_clip(data, 0.0, TIMES, SIZE)
+
+    return _compared(from_lake, _from_files(folder), target=1.0)
+
+
+def latent_reads_over_files(folder: Path) -> Figure:
+    """Latents a second from the lake over clips decoded from files."""
+    lake = _stored(folder)
+
+    def from_lake(ids: Sequence[str]) -> None:
+        where = f"clip_id in ({quote_all(ids)}) and vae_hash = '{VAE}'"
+        rows = lake.read("latents", ["clip_id", "latent"], where).to_pylist()
+        assert len(rows) == len(ids)
+        for row in rows:
+            np.frombuffer(row["latent"], np.float16).astype(np.float32).reshape(LATENT)
+
+    return _compared(from_lake, _from_files(folder), target=40.0)
+
+
+def _from_files(folder: Path) -> Way:
+    def read(ids: Sequence[str]) -> None:
+        for clip_id in ids:
+            read_clip((folder / "clips" / f"{clip_id}.mp4").read_bytes(), 0.0, TIMES, SIZE)
+
+    return read
+
+
+def _compared(ours: Way, theirs: Way, target: float) -> Figure:
+    """Both read the same random batches in turn; the median of the rounds' ratios."""
+    rng, ratios, seconds = np.random.default_rng(0), [], [0.0, 0.0]
+    for number in range(ROUNDS + 1):
+        ids = [_name(index) for index in rng.choice(CLIPS, BATCH, replace=False)]
+        times = [_timed(way, ids) for way in (ours, theirs)]
+        if number:  # the first round only opens what is opened once
+            ratios.append(times[1] / times[0])
+            seconds = [total + taken for total, taken in zip(seconds, times, strict=True)]
+    rates = [ROUNDS * BATCH / total for total in seconds]
+    return {
+        "value": round(float(np.median(ratios)), 3),
+        "target": target,
+        "better": "higher",
+        "n": ROUNDS,
+        "note": f"{rates[0]:.0f} a second from the lake, {rates[1]:.0f} clips a second from files",
+    }
+
+
+def _timed(way: Way, ids: Sequence[str]) -> float:
+    begun = time.perf_counter()
+    way(ids)
+    return time.perf_counter() - begun
+
+
+def _stored(folder: Path) -> Lake:
+    """The same clips in a lake and in a folder of files, and a latent of each; made once."""
+    lake, files = Lake(str(folder / "lake")), folder / "clips"
+    lake.ensure()
+    if lake.count("latents") == CLIPS:
+        return lake
+    files.mkdir(parents=True, exist_ok=True)
+    data = {_name(index): encode_mp4(_clip(index), FPS) for index in range(CLIPS)}
+    for name, video in data.items():
+        (files / f"{name}.mp4").write_bytes(video)
+    lake.write_clip_bytes(data)
+    latent = np.random.default_rng(1).standard_normal(LATENT).astype(np.float16).tobytes()
+    rows = [
+        {"clip_id": name, "vae_hash": VAE, "shape": list(LATENT), "fps": 8.0, "latent": latent}
+        for name in data
+    ]
+    lake.upsert("latents", rows)
+    return lake
+
+
+def _clip(number: int) -> Frames:
+    """A coarse picture that slides."""
+    rng = np.random.default_rng(number)
+    scene = rng.integers(0, 256, (HEIGHT // 20, (WIDTH + FRAMES) // 20 + 1, 3), dtype=np.uint8)
+    scene = scene.repeat(20, axis=0).repeat(20, axis=1)
+    return np.stack([scene[:, index : index + WIDTH] for index in range(FRAMES)])
+
+
+def _name(index: int) -> str:
+    return f"{index:032x}"
