@@ -38,6 +38,12 @@ class RemoteEngine:
     def notify(self) -> None:
         self._handle.notify.remote()
 
+    async def ended(self, job_id: str, within_s: float) -> None:
+        try:
+            await self._handle.ended.remote(job_id, within_s)
+        except Exception:  # a replica that is being replaced cannot tell; SQL will
+            await asyncio.sleep(within_s)
+
     async def health(self) -> dict[str, Any]:
         try:
             async with asyncio.timeout(HEALTH_TIMEOUT_S):
@@ -85,6 +91,9 @@ class EngineReplica:
 
     def notify(self) -> None:
         self._engine.notify()
+
+    async def ended(self, job_id: str, within_s: float) -> None:
+        await self._engine.ended(job_id, within_s)
 
     def health(self) -> dict[str, Any]:
         return self._engine.health()

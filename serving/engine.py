@@ -22,6 +22,7 @@ from typing import Any, Self
 from infra.catalog_models import utc_now
 from infra.errors import InputError
 from modeling.generate import GenerationCancelled
+from serving.endings import Endings
 from serving.jobs import Claim, JobStore
 from serving.render import Generates, Rendered, render
 
@@ -92,6 +93,7 @@ class Engine:
         self._load = load
         self._version = version
         self.owner = f"{platform.node()}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
+        self._endings = Endings()
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._loaded: Future[None] = Future()
@@ -117,6 +119,10 @@ class Engine:
     def notify(self) -> None:
         """A job was queued: look now instead of at the next poll."""
         self._wake.set()
+
+    async def ended(self, job_id: str, within_s: float) -> None:
+        """Return when work on the job ends here, or after `within_s`; see `Endings.wait`."""
+        await self._endings.wait(job_id, within_s)
 
     def health(self) -> dict[str, Any]:
         return {
@@ -168,6 +174,7 @@ class Engine:
             log.info("%s: %.2f s, %s", claim.job.id, time.monotonic() - before, failure or "done")
         finally:
             self._busy = None
+            self._endings.announce(claim.job.id)
 
     def _attempt(self, claim: Claim, watch: Watch) -> tuple[str, str] | None:
         """Run the job to its recorded end; or (error code, sentence) when it cannot be done."""

@@ -25,7 +25,7 @@ UNFINISHED = ("queued", "in_progress")
 COMPATIBLE_NAMES = ("sora-2", "sora-2-pro", "gpt-image-1", "gpt-image-2")
 MIN_POLL_MS, MAX_POLL_MS, POLLS_PER_JOB = 20, 2000, 20
 UNKNOWN_POLL_MS = 100
-HOLD_S, LOOK_S = 1.0, 0.01
+HOLD_S, LOOK_S, PAUSE_S = 1.0, 0.2, 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +46,10 @@ class EngineLink(Protocol):
 
     def notify(self) -> None:
         """A job was queued: look now."""
+
+    async def ended(self, job_id: str, within_s: float) -> None:
+        """Return when the engine has ended a job, or after `within_s`; never raises."""
+        ...
 
     async def health(self) -> dict[str, Any]:
         """{"healthy": bool, "version": str, …}; never raises."""
@@ -119,8 +123,11 @@ class Service:
         """
         deadline = time.monotonic() + within_s
         while job.status in UNFINISHED and time.monotonic() < deadline:
-            await asyncio.sleep(LOOK_S)
+            # The engine says when; SQL, looked at less often, says what, and knows of all else.
+            await self.engine.ended(job.id, LOOK_S)
             job = await run_in_threadpool(self.store.get, job.id)
+            if job.status in UNFINISHED:
+                await asyncio.sleep(PAUSE_S)  # it went back to the queue
         return job
 
     def video(self, job: GenerationJob) -> dict[str, Any]:

@@ -72,5 +72,8 @@ class LocalEngine:
     def notify(self) -> None:
         self._engine.notify()
 
+    async def ended(self, job_id: str, within_s: float) -> None:
+        await self._engine.ended(job_id, within_s)
+
     async def health(self) -> dict[str, Any]:
         return self._engine.health()
