@@ -34,16 +34,16 @@ class CaptionRecipe:
     max_words: int = 40  # of a caption; the rest is cut
 
     # Training.
-    steps: int = 1300
+    steps: int = 1800
     batch: int = 32
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
     warmup: float = 0.05  # share of the steps
     contrastive_weight: float = 0.0
-    shift: float = 0.2  # largest shift, as a share of the frame
-    zoom: float = 0.08
-    brightness: float = 0.1
-    noise: float = 0.02
+    shift: float = 0.3  # largest shift, as a share of the frame
+    zoom: float = 0.15
+    brightness: float = 0.2
+    noise: float = 0.04
     heldout: float = 0.1  # share of the labelled clips kept aside to measure on
     check_every: int = 100  # steps
     seed: int = 0

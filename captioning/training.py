@@ -1,11 +1,11 @@
 """Train a small CoCa on the clips that people captioned, to caption the rest.
 
 This is the recaptioning recipe of DALL·E 3 and Sora on the scale of one workstation. Every step
-draws a random window of each clip in the batch; a held-out tenth of the clips decides which
-weights are kept and gives the honest figures.
+draws a random window of each clip in the batch; a held-out tenth of the clips gives the honest
+figures. The last weights are kept: where the rate has fallen to nothing they are the best, and of
+some dozens of held-out clips luck would choose (0.918 against 0.950 of the demo's shapes right).
 """
 
-import copy
 import hashlib
 import math
 from collections.abc import Callable, Sequence
@@ -50,10 +50,7 @@ OnStep = Callable[[int, dict[str, float]], None]
 def train(
     labelled: Sequence[Labelled], recipe: CaptionRecipe, on_step: OnStep | None = None
 ) -> tuple[CocaCaptioner, Heldout]:
-    """Train from nothing on `labelled`; `on_step(step, metrics)` may raise to stop.
-
-    The weights with the best held-out figures are kept.
-    """
+    """Train from nothing on `labelled`; `on_step(step, metrics)` may raise to stop."""
     torch.manual_seed(recipe.seed)
     generator = torch.Generator().manual_seed(recipe.seed)
     kept = [clip for clip in labelled if is_heldout(clip.clip_id, recipe.heldout)]
@@ -67,7 +64,6 @@ def train(
     length = min(recipe.max_words, max(len(split_words(clip.caption)) for clip in used)) + 2
     ids = torch.tensor([tokenizer.encode(clip.caption, length) for clip in used])
 
-    best, best_weights = Heldout(clips=0, exact=-1.0, tokens=-1.0, score=0.0), model.state_dict()
     losses: list[float] = []
     for step, chosen in enumerate(_batches(len(used), recipe, generator), start=1):
         for group in optimizer.param_groups:
@@ -86,14 +82,11 @@ def train(
         if step % recipe.check_every == 0 or step == recipe.steps:
             now = measure(captioner, kept, recipe)
             metrics |= {"heldout_exact": now.exact, "heldout_tokens": now.tokens}
-            if (now.exact, now.tokens) >= (best.exact, best.tokens):
-                best, best_weights = now, copy.deepcopy(model.state_dict())
             model.train()
         if on_step is not None:
             on_step(step, metrics)
-    model.load_state_dict(best_weights)
     model.eval()
-    return captioner, best
+    return captioner, measure(captioner, kept, recipe)
 
 
 def measure(captioner: CocaCaptioner, clips: Sequence[Labelled], recipe: CaptionRecipe) -> Heldout:
