@@ -13,7 +13,7 @@ demo: $(STAMP)
 	$(BIN)/reel demo $(if $(FOOTAGE),--footage "$(FOOTAGE)")
 
 test: $(STAMP)
-	$(BIN)/python -m pytest tests/unit -n 2
+	$(BIN)/python -m pytest tests/unit -n 2 --dist loadfile
 	$(BIN)/python -m pytest tests/contracts tests/integration
 
 check: $(STAMP)

@@ -215,7 +215,9 @@ def _encoder(file: Path, first: Any, film: Film, recipe: ExtractionRecipe) -> It
                 size = (frame.width, frame.height)
                 bright = sdr_picture(frame, *size, Interpolation.BICUBIC, reformatter)
                 frame = av.VideoFrame.from_ndarray(bright, format="rgb24")
-            picture = reformatter.reformat(frame, width=width, height=height, format="yuv420p")
+            picture = reformatter.reformat(
+                frame, width=width, height=height, format="yuv420p", threads=1
+            )
             picture.pts, picture.time_base = round(time_s * TICKS_PER_S), Fraction(1, TICKS_PER_S)
             out.mux(target.encode(picture))
 

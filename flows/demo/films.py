@@ -85,7 +85,8 @@ def encode(frames: Iterator[Frames], path: Path, *, codec: str, fps: int, crf: i
         stream.pix_fmt = "yuv420p"
         stream.codec_context.thread_count = 1
         for x_HWC in itertools.chain([first], frames):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(x_HWC, format="rgb24")))
+            frame = av.VideoFrame.from_ndarray(x_HWC, format="rgb24")
+            container.mux(stream.encode(frame.reformat(format="yuv420p", threads=1)))
         container.mux(stream.encode())
     temporary.replace(path)
 

@@ -34,6 +34,7 @@ class _Server:
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client_module, "POLL_S", 0.0)
+    monkeypatch.setattr(client_module, "pause_s", lambda _begun: 0.0)
     monkeypatch.setattr(client_module, "CRASH_SETTLE_S", 0.0)
 
 

@@ -80,9 +80,17 @@ def write(
 
 
 def three_shots(path: Path, seed: int = 1, **options: Any) -> Path:
-    """Three shots of 30 frames joined by cuts."""
-    parts = [shot(seed * 10 + number, 30) for number in range(3)]
-    return write(path, join(parts, [("cut", 0)] * 2), **options)
+    """Three shots of 30 frames joined by cuts; encoded once in a session."""
+    key = (path.suffix, seed, repr(sorted(options.items())))
+    if key not in _made:
+        parts = [shot(seed * 10 + number, 30) for number in range(3)]
+        _made[key] = write(path, join(parts, [("cut", 0)] * 2), **options).read_bytes()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(_made[key])
+    return path
+
+
+_made: dict[tuple[str, int, str], bytes] = {}
 
 
 def decode(path: Path) -> Frames:

@@ -20,6 +20,7 @@ from ingest.withdraw import same_films, withdraw
 from tests.unit.ingest.footage import decode, join, shot, three_shots, write
 
 Refresh = Callable[..., dict[str, Any]]
+pytestmark = pytest.mark.usefixtures("one_reader")
 
 
 @pytest.fixture
@@ -182,7 +183,8 @@ def test_a_store_larger_than_the_disk_is_read_in_parts(
         held.append(sum(part.stat().st_size for part in to.parent.iterdir()))
 
     monkeypatch.setattr(remote, "download", note)
-    assert refresh("memory://films")["funnel"]["accepted"] == 3
+    accepted = refresh("memory://films")["funnel"]["accepted"]
+    assert accepted == 3, lake.read("sources").to_pylist()
     assert len(held) == 3
     assert max(held) <= limit
     assert list((tmp_path / "home/fetched").iterdir()) == []

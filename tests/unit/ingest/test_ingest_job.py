@@ -1,7 +1,7 @@
 import json
 import random
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from ingest.sandbox import Sandbox
 from tests.unit.ingest.footage import join, shot, three_shots, write
 
 Refresh = Callable[..., dict[str, Any]]
+pytestmark = pytest.mark.usefixtures("one_reader")
 
 
 @pytest.fixture
@@ -32,20 +33,6 @@ def footage(tmp_path: Path) -> Path:
     (folder / "empty.mp4").touch()
     (folder / "a.vtt").write_text("WEBVTT\n\n00:00:00.000 --> 00:00:01.250\na green disc\n")
     return folder
-
-
-@pytest.fixture(scope="module")
-def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    """Its process reads the films of all these tests: starting one takes longer than they do."""
-    with Sandbox(tmp_path_factory.mktemp("reader")) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture(autouse=True)
-def _one_reader(reader: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    ask = Sandbox._ask
-    monkeypatch.setattr(Sandbox, "_ask", lambda _, request: ask(reader, request))
-    monkeypatch.setattr(Sandbox, "close", lambda _: None)
 
 
 @pytest.fixture
