@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from infra.errors import InputError
 
@@ -54,6 +54,9 @@ def _coerce(hint: Any, value: Any, name: str) -> Any:
     if get_origin(hint) is tuple and isinstance(value, list | tuple):
         item = get_args(hint)[0]
         return tuple(_coerce(item, entry, name) for entry in value)
+    if get_origin(hint) is Literal and value not in get_args(hint):
+        choices = ", ".join(map(repr, get_args(hint)))
+        raise InputError(f"{name} is {value!r}; it has to be one of {choices}")
     wanted = {float: (int, float), int: (int,), str: (str,), bool: (bool,)}.get(hint)
     if wanted and (not isinstance(value, wanted) or (isinstance(value, bool) and hint is not bool)):
         raise InputError(f"{name} is {value!r}; it has to be of type {hint.__name__}")

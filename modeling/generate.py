@@ -6,7 +6,7 @@ extension in both directions, and long video.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -140,10 +140,10 @@ class Generator:
 
     def _sampler(self, request: Request) -> SamplerRecipe:
         base = self.bundle.recipe.dit.sampler
-        return SamplerRecipe(
+        return replace(
+            base,
             steps=request.steps or base.steps,
             guidance=request.guidance or base.guidance,
-            shift=base.shift,
         )
 
     def _sample(

@@ -1,10 +1,11 @@
 import itertools
+from typing import Any
 
 import pytest
 import torch
 
 from modeling.noise import NoiseRecipe, add_noise, sample_given, sample_timesteps
-from modeling.sampler import SamplerRecipe, SamplingStopped, Task, sample, schedule
+from modeling.sampler import SamplerRecipe, SamplingStopped, Task, initial_noise, sample, schedule
 from tests.unit.modeling.small import CHANNELS, WIDTH, small_bundle
 
 RECIPE = SamplerRecipe(steps=3, guidance=2.0)
@@ -67,6 +68,26 @@ def test_euler_recovers_data_along_a_straight_path() -> None:
     torch.testing.assert_close(state, x, rtol=1e-4, atol=1e-5)
     assert torch.equal(add_noise(x, noise, torch.tensor([0.0, 1.0, 0.0]))[1], noise[1])
     assert torch.equal(add_noise(x, noise, torch.tensor([0.0, 1.0, 0.0]))[0], x[0])
+
+
+@pytest.mark.parametrize(("solver", "order"), [("euler", 1), ("adams", 2)])
+def test_halving_the_steps_costs_what_the_solvers_order_says(
+    solver: str, order: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Data from a normal distribution: the velocity is known, and noise must end SPREAD as wide."""
+    spread = 0.3
+
+    def velocities(_dit: object, _tasks: object, states: list[Any], t: float, _: float) -> Any:
+        variance = (1 - t) ** 2 * spread**2 + t**2
+        return [x * (t - (1 - t) * spread**2) / variance for x in states]
+
+    monkeypatch.setattr("modeling.sampler.guided_velocities", velocities)
+    asked, errors = task(1), []
+    for steps in (64, 128):
+        recipe = SamplerRecipe(steps=steps, solver=solver)  # type: ignore[arg-type]
+        (latents,) = sample(small_bundle().dit, [asked], recipe)
+        errors.append(float((latents - initial_noise(asked) * spread).abs().mean()))
+    assert errors[0] / errors[1] == pytest.approx(2**order, rel=0.15)
 
 
 def test_patterns_come_in_their_shares_and_never_give_everything() -> None:
