@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from captioning.pictures import tile, weave
-from captioning.recipe import CaptionRecipe
+from captioning.recipe import CocaRecipe
 from captioning.words import WordTokenizer
 from infra.errors import InputError, NotFoundError
 
@@ -124,7 +124,7 @@ class CocaCaptioner:
         return cls(model, tokenizer, picture_format, max_words)
 
     @classmethod
-    def untrained(cls, recipe: CaptionRecipe, tokenizer: WordTokenizer) -> "CocaCaptioner":
+    def untrained(cls, recipe: CocaRecipe, tokenizer: WordTokenizer) -> "CocaCaptioner":
         """A new small CoCa for that vocabulary, its weights drawn from torch's global generator."""
         model = CoCa(**model_config(recipe, tokenizer.vocab_size))
         # open_clip leaves this one as uninitialized memory.
@@ -186,7 +186,7 @@ class CocaCaptioner:
         return logits
 
 
-def model_config(recipe: CaptionRecipe, vocab_size: int) -> dict[str, Any]:
+def model_config(recipe: CocaRecipe, vocab_size: int) -> dict[str, Any]:
     """open_clip's configuration of the CoCa that `recipe` describes."""
     text = {
         "context_length": recipe.max_words + 2,

@@ -1,14 +1,14 @@
-"""The frames of a clip that the captioner looks at, read from the lake and scaled to its cells."""
+"""The frames of a clip that CoCa looks at, read from the lake and scaled to its cells."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from captioning.recipe import CaptionRecipe
+from captioning.captioner import Clip
+from captioning.recipe import CocaRecipe
 from infra.lake import Lake
 from infra.video import read_clip
 
@@ -17,18 +17,7 @@ Frames = npt.NDArray[np.uint8]
 CLIPS_AT_ONCE = 128  # bytes of so many clips are in memory together
 
 
-@dataclass(frozen=True, kw_only=True)
-class ClipSpan:
-    """Where a clip lies in its stored bytes, and its size in pixels."""
-
-    clip_id: str
-    offset_s: float
-    duration_s: float
-    width: int
-    height: int
-
-
-def look_times(duration_s: float, recipe: CaptionRecipe) -> list[float]:
+def look_times(duration_s: float, recipe: CocaRecipe) -> list[float]:
     """Seconds from the clip's start that are looked at; of a long clip, its middle."""
     count = max(1, int(duration_s * recipe.frame_rate + 1e-6))
     looked = min(count, recipe.max_frames)
@@ -37,8 +26,8 @@ def look_times(duration_s: float, recipe: CaptionRecipe) -> list[float]:
 
 
 def read_frames(
-    lake: Lake, clips: Sequence[ClipSpan], recipe: CaptionRecipe, threads: int
-) -> Iterator[tuple[ClipSpan, Frames]]:
+    lake: Lake, clips: Sequence[Clip], recipe: CocaRecipe, threads: int
+) -> Iterator[tuple[Clip, Frames]]:
     """Every clip with its looked-at frames (N, cell, cell, 3), in the order given."""
     with ThreadPoolExecutor(threads) as pool:
         for start in range(0, len(clips), CLIPS_AT_ONCE):
@@ -48,7 +37,7 @@ def read_frames(
             yield from zip(some, frames, strict=True)
 
 
-def _frames(data: bytes, clip: ClipSpan, recipe: CaptionRecipe) -> Frames:
+def _frames(data: bytes, clip: Clip, recipe: CocaRecipe) -> Frames:
     """The whole frame, squeezed: a crop would cut off what the caption names."""
     scale = recipe.cell / min(clip.width, clip.height)
     size = (round(clip.height * scale), round(clip.width * scale))

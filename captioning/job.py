@@ -1,111 +1,172 @@
-"""Caption every accepted clip that lacks a caption of this recipe.
+"""Caption every accepted clip that lacks a caption by the captioners of this recipe.
 
     python -m captioning.job --spec spec.json
 
 spec: {"recipe": {...CaptionRecipe}, "track": true}; "track": false trains without MLflow.
 
-A person's words win (`clips.sidecar`). The rest is captioned by CoCa: pretrained if the recipe
-names a model, else trained here on the clips that have a sidecar. With neither, measured facts
-make the caption. `clips.caption_source` says which it was, and `caption_score` how sure it is:
-1.0 for sidecars and facts, for CoCa the mean probability of its words.
+The captioners are asked in the order of `recipe.prefer`, each about the clips that those before it
+left without words: a person's words win, then the endpoint if the recipe names one, then CoCa,
+pretrained or trained here on the clips that have a person's words, then measured facts. All that
+they said stays side by side in the lake's `captions`, stored as it comes, so that nothing is asked
+or paid for twice. `clips.caption` is the choice among it, `caption_source` and `caption_version`
+say whose it is, and `caption_score` how sure that one was.
 """
 
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
-from captioning.facts import facts_caption
-from captioning.frames import ClipSpan
+from captioning.captioner import Captioner, Clip, SidecarCaptioner
+from captioning.captions import Captions
+from captioning.drift import drift, watch_rank, watched
+from captioning.endpoint import EndpointCaptioner
+from captioning.facts import FactsCaptioner
+from captioning.progress import Progress
+from captioning.recaption import Recaptioner
 from captioning.recipe import CaptionRecipe
 from infra.job_files import JobContext, run_job
 from infra.lake import Lake
-from infra.recipes import fingerprint, from_dict
+from infra.recipes import from_dict
 from infra.settings import Settings
 
 Row = dict[str, Any]
+CHOSEN = ("caption", "caption_source", "caption_score", "caption_version")
 COLUMNS = (
-    "clip_id",
-    "offset_s",
-    "start_s",
-    "end_s",
-    "width",
-    "height",
-    "facts_json",
-    "sidecar",
-    "caption",
-    "caption_source",
-    "caption_recipe",
+    *("clip_id", "offset_s", "start_s", "end_s", "width", "height", "facts_json", "sidecar"),
+    *CHOSEN,
 )
 
 
 def main(context: JobContext) -> dict[str, Any]:
-    """Returns {"captioned", "by_source", "trained", "heldout", "seconds"}."""
+    """Returns {"captioned": clips whose caption changed, "by_source": of these, "trained",
+    "heldout", "seconds": of CoCa, "endpoint": {"version", "asked", "answered", "failed": {reason:
+    clips}, "left", "tokens", "stopped"} or {}, "drift": [{"source", "version", "previous", …}]}.
+    """
     recipe = from_dict(CaptionRecipe, context.spec.get("recipe", {}))
-    settings = Settings()
+    settings, progress = Settings(), Progress(context)
     lake = Lake(settings.lake_uri)
-    name = fingerprint(recipe)
-    result: dict[str, Any] = {"trained": False, "heldout": {}, "seconds": {}}
-
     rows = lake.read("clips", columns=COLUMNS, where="status = 'accepted'").to_pylist()
-    spoken = [row for row in rows if _words(row)]
-    silent = [row for row in rows if not _words(row)]
-    can_learn = bool(recipe.pretrained_model) or len(spoken) >= recipe.min_labelled
-    source = "coca" if can_learn else "facts"
-    lacking = [row for row in silent if not _has(row, source, name)]
-    made = [
-        _captioned(row, _words(row), "sidecar", 1.0, name)
-        for row in spoken
-        if row["caption"] != _words(row) or not _has(row, "sidecar", name)
-    ]
-    if lacking and can_learn:
-        # Torch and open_clip take seconds to import, so only a run that needs them does.
-        from captioning.recaption import Recaptioner
-
-        worker = Recaptioner(context, settings, lake, recipe)
-        captioner = worker.captioner([(_span(row), _words(row)) for row in spoken])
-        # One captioner speaks for the whole lake: what an older one said is said anew.
-        lacking = silent if worker.trained else lacking
-        told = worker.caption(captioner, [_span(row) for row in lacking])
-        for row, (text, score) in zip(lacking, told, strict=True):
-            made.append(_captioned(row, text, source, score, name))
-        result |= {"trained": worker.trained, "heldout": worker.heldout, "seconds": worker.seconds}
-    else:
-        for row in lacking:
-            made.append(_captioned(row, facts_caption(row["facts_json"]), source, 1.0, name))
-    lake.upsert("clips", made)
-    by_source = Counter(row["caption_source"] for row in made)
+    clips = [_clip(row) for row in rows]
+    coca = _coca(recipe, settings, lake, clips, progress, track=context.spec.get("track", True))
+    endpoint = EndpointCaptioner(settings, lake, recipe.endpoint, progress)
+    speakers: dict[str, Captioner | None] = {
+        "sidecar": SidecarCaptioner(),
+        "endpoint": endpoint if recipe.endpoint.url else None,
+        "coca": coca,
+        "facts": FactsCaptioner(),
+    }
+    captioners = [found for source in recipe.order if (found := speakers[source])]
+    captions = Captions(lake, captioners)
+    for number, captioner in enumerate(captioners):
+        share = number / len(captioners), (number + 1) / len(captioners)
+        _ask(captioner, captioners[:number], clips, captions, progress, share)
+    made = _choose(rows, captioners, captions)
+    changes = [_drift(captioner, rows, clips, made, captions) for captioner in captioners]
+    lake.upsert("clips", list(made.values()))
     context.progress(1, 1, f"captioned {len(made)} clips")
-    return result | {"captioned": len(made), "by_source": dict(by_source)}
+    return {
+        "captioned": len(made),
+        "by_source": dict(Counter(row["caption_source"] for row in made.values())),
+        "trained": coca.trained if coca else False,
+        "heldout": coca.heldout if coca else {},
+        "seconds": coca.seconds if coca else {},
+        "endpoint": endpoint.result() if endpoint in captioners else {},
+        "drift": [change for change in changes if change],
+    }
 
 
-def _words(row: Row) -> str:
-    """What a person wrote of the clip, on one line; empty if nobody did."""
-    return " ".join((row["sidecar"] or "").split())
+def _coca(
+    recipe: CaptionRecipe,
+    settings: Settings,
+    lake: Lake,
+    clips: Sequence[Clip],
+    progress: Progress,
+    *,
+    track: bool,
+) -> Recaptioner | None:
+    """CoCa, unless the recipe leaves it out or there is too little to learn from."""
+    labelled = [clip for clip in clips if clip.words]
+    can_learn = recipe.coca.pretrained_model or len(labelled) >= recipe.coca.min_labelled
+    if "coca" not in recipe.order or not can_learn:
+        return None
+    return Recaptioner(settings, lake, recipe.coca, labelled, progress, track=track)
 
 
-def _has(row: Row, source: str, recipe: str) -> bool:
-    """Whether the clip has a caption from `source` under this recipe."""
-    return bool(row["caption_source"] == source and row["caption_recipe"] == recipe)
+def _ask(
+    captioner: Captioner,
+    preferred: Sequence[Captioner],
+    clips: Sequence[Clip],
+    captions: Captions,
+    progress: Progress,
+    share: tuple[float, float],
+) -> None:
+    """Ask about the clips of which neither this captioner nor a preferred one has said anything;
+    about all, if asking is free. Watched clips come first: a budget must not hide a drift."""
+    asked = list(clips)
+    if not captioner.free:
+        for other in (captioner, *preferred):
+            asked = [clip for clip in asked if clip.clip_id not in captions.by(other)]
+        asked.sort(key=lambda clip: watch_rank(clip.clip_id))
+    progress.begin(captioner.source, len(asked), share)
+    for first in range(0, len(asked), captioner.batch):
+        batch = asked[first : first + captioner.batch]
+        captions.store(captioner, batch, captioner.caption(batch))
+        progress.clips(len(batch) if captioner.free else 0)
 
 
-def _span(row: Row) -> ClipSpan:
-    return ClipSpan(
+def _choose(
+    rows: Sequence[Row], captioners: Sequence[Captioner], captions: Captions
+) -> dict[str, Row]:
+    """New values by clip id, for the clips whose chosen caption changed."""
+    made = {}
+    for row in rows:
+        clip_id = row["clip_id"]
+        chosen = next(found for found in captioners if clip_id in captions.by(found))
+        text, score = captions.by(chosen)[clip_id]
+        new = dict(zip(CHOSEN, (text, chosen.source, score, chosen.version), strict=True))
+        if any(row[name] != value for name, value in new.items()):
+            made[clip_id] = {"clip_id": clip_id, **new}
+    return made
+
+
+def _drift(
+    captioner: Captioner,
+    rows: Sequence[Row],
+    clips: Sequence[Clip],
+    made: dict[str, Row],
+    captions: Captions,
+) -> dict[str, Any] | None:
+    """How the watched captions changed, when a new version of this source begins to be used.
+
+    What is in use is known from the clips themselves: they are written last, so a job that was
+    killed in between sees the change too.
+    """
+    if captioner.free:
+        return None
+    ids = watched(clip.clip_id for clip in clips if not clip.words)
+    used = {row["caption_version"] for row in rows if row["caption_source"] == captioner.source}
+    begins = any(made.get(i, {}).get("caption_source") == captioner.source for i in ids)
+    if captioner.version in used or not begins:
+        return None
+    previous, before = captions.before(captioner, ids)
+    after = {i: told[0] for i, told in captions.by(captioner).items() if i in before}
+    if not after:
+        return None
+    names = {"source": captioner.source, "version": captioner.version, "previous": previous}
+    return {**names, **drift(before, after)}
+
+
+def _clip(row: Row) -> Clip:
+    return Clip(
         clip_id=row["clip_id"],
         offset_s=row["offset_s"],
         duration_s=row["end_s"] - row["start_s"],
         width=row["width"],
         height=row["height"],
+        facts_json=row["facts_json"],
+        words=" ".join((row["sidecar"] or "").split()),
     )
-
-
-def _captioned(row: Row, caption: str, source: str, score: float, recipe: str) -> Row:
-    return {
-        "clip_id": row["clip_id"],
-        "caption": caption,
-        "caption_source": source,
-        "caption_score": score,
-        "caption_recipe": recipe,
-    }
 
 
 if __name__ == "__main__":

@@ -1,47 +1,102 @@
-"""The part of the caption job that needs torch: get a captioner, and caption clips with it."""
+"""CoCa as one of the captioners: pretrained, stored, or trained when it is first asked."""
 
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-
-from captioning.coca import CocaCaptioner
-from captioning.frames import ClipSpan, read_frames
-from captioning.recipe import CaptionRecipe
-from captioning.store import find_captioner, load_captioner, save_captioner
-from captioning.training import Heldout, Labelled, train, views_of
-from infra.job_files import JobContext
+from captioning.caches import find_captioner, new_place
+from captioning.captioner import Clip, Told
+from captioning.frames import read_frames
+from captioning.progress import Progress
+from captioning.recipe import CocaRecipe
 from infra.lake import Lake
+from infra.recipes import fingerprint
 from infra.settings import Settings
-from infra.tracking import Run, Tracking
+
+if TYPE_CHECKING:  # torch and open_clip take seconds to import, and an idle job asks nobody
+    from captioning.coca import CocaCaptioner
+    from captioning.training import Heldout
+    from infra.tracking import Run
 
 CLIPS_AT_ONCE = 64
-TRAINING_SHARE = 0.8  # of the progress bar, when there is training
 
 
 class Recaptioner:
-    """Captions clips with the pretrained captioner, a stored one, or one that it trains.
+    """Captions clips with the pretrained CoCa, a stored one, or one that it trains on `labelled`
+    clips, those that a person captioned.
 
-    After `captioner()`: `trained` says whether training took place, `heldout` holds the figures of
-    the trained or stored captioner. `seconds` adds up where the time went.
+    Once it was asked, `trained` says whether training took place, `heldout` holds the figures of
+    the trained or stored captioner. `seconds` adds up where the time went. `track`: training is
+    recorded in MLflow.
     """
 
+    source, batch, free = "coca", 512, False
+
     def __init__(
-        self, context: JobContext, settings: Settings, lake: Lake, recipe: CaptionRecipe
+        self,
+        settings: Settings,
+        lake: Lake,
+        recipe: CocaRecipe,
+        labelled: Sequence[Clip],
+        progress: Progress,
+        *,
+        track: bool,
     ) -> None:
-        self.context = context
         self.settings = settings
         self.lake = lake
         self.recipe = recipe
+        self.labelled = labelled
+        self.progress = progress
+        self.track = track
         self.trained = False
         self.heldout: dict[str, float] = {}
         self.seconds: dict[str, float] = {}
-        torch.set_num_threads(settings.cpu_count)
+        self._folder = settings.home / "captioner"
+        self._words = {clip.clip_id: clip.words for clip in labelled}
+        self._stored = find_captioner(self._folder, recipe, self._words)
+        self._loaded: CocaCaptioner | None = None
 
-    def captioner(self, labelled: Sequence[tuple[ClipSpan, str]]) -> CocaCaptioner:
-        """The captioner for clips without words, given the clips that a person captioned."""
+    @property
+    def version(self) -> str:
+        """The pretrained model and a hash of the recipe, or the name of the stored folder. What is
+        trained anew is another version: one captioner speaks for the whole lake."""
+        if self.recipe.pretrained_model:
+            name = Path(self.recipe.pretrained_model).name
+            return f"{name}@{fingerprint(self.recipe)[:8]}"
+        return (self._stored or new_place(self._folder, self.recipe, self._words)).name
+
+    def caption(self, clips: Sequence[Clip]) -> list[Told | None]:
+        """See `Captioner.caption`; the score is the mean probability of the words.
+
+        Raises:
+            InputError: the recipe names a model or weights that open_clip cannot load.
+        """
+        from captioning.training import views_of
+
+        if self._loaded is None:
+            self._loaded = self._load()
+        began = time.monotonic()
+        told: list[Told | None] = []
+        waiting = []
+        for _, frames in read_frames(self.lake, clips, self.recipe, self.settings.cpu_count):
+            waiting.append(frames)
+            if len(waiting) == CLIPS_AT_ONCE or len(told) + len(waiting) == len(clips):
+                told += self._loaded.caption(views_of(waiting, self.recipe))
+                self.progress.clips(len(waiting))
+                waiting = []
+        self._spent("caption", began)
+        return told
+
+    def _load(self) -> "CocaCaptioner":
+        import torch
+
+        from captioning.coca import CocaCaptioner
+        from captioning.store import load_captioner, save_captioner
+
+        torch.set_num_threads(self.settings.cpu_count)
         recipe = self.recipe
         if recipe.pretrained_model:
             return CocaCaptioner.from_pretrained(
@@ -50,52 +105,28 @@ class Recaptioner:
                 grid=recipe.grid,
                 max_words=recipe.max_words,
             )
-        folder = self.settings.home / "captioner"
-        captions = {clip.clip_id: caption for clip, caption in labelled}
-        stored = find_captioner(folder, recipe, captions)
-        if stored is None:
-            captioner, heldout = self._train(labelled)
-            save_captioner(folder, captioner, heldout, recipe, captions)
+        if self._stored is None:
+            captioner, heldout = self._train()
+            self._stored = save_captioner(self._folder, captioner, heldout, recipe, self._words)
         else:
-            captioner, heldout = load_captioner(stored, recipe)
+            captioner, heldout = load_captioner(self._stored, recipe)
         self.heldout = asdict(heldout)
         return captioner
 
-    def caption(
-        self, captioner: CocaCaptioner, clips: Sequence[ClipSpan]
-    ) -> list[tuple[str, float]]:
-        """A caption and a score for every clip, in order."""
-        began = time.monotonic()
-        told: list[tuple[str, float]] = []
-        waiting = []
-        for _, frames in read_frames(self.lake, clips, self.recipe, self.settings.cpu_count):
-            self.context.raise_if_stopping()
-            waiting.append(frames)
-            if len(waiting) == CLIPS_AT_ONCE or len(told) + len(waiting) == len(clips):
-                told += captioner.caption(views_of(waiting, self.recipe))
-                waiting = []
-                share = TRAINING_SHARE if self.trained else 0.0
-                done = share + (1 - share) * len(told) / len(clips)
-                self.context.progress(done, 1.0, f"captioned {len(told)} of {len(clips)} clips")
-        self.seconds["caption"] = time.monotonic() - began
-        return told
+    def _train(self) -> "tuple[CocaCaptioner, Heldout]":
+        from captioning.training import Labelled, train
 
-    def _train(self, labelled: Sequence[tuple[ClipSpan, str]]) -> tuple[CocaCaptioner, Heldout]:
         began = time.monotonic()
-        captions = {clip.clip_id: caption for clip, caption in labelled}
-        spans = [clip for clip, _ in labelled]
+        threads = self.settings.cpu_count
         clips = [
-            Labelled(clip_id=clip.clip_id, frames=frames, caption=captions[clip.clip_id])
-            for clip, frames in read_frames(self.lake, spans, self.recipe, self.settings.cpu_count)
+            Labelled(clip_id=clip.clip_id, frames=frames, caption=clip.words)
+            for clip, frames in read_frames(self.lake, self.labelled, self.recipe, threads)
         ]
-        self.seconds["decode_labelled"] = time.monotonic() - began
-        began = time.monotonic()
+        began = self._spent("decode_labelled", began)
         with self._run(len(clips)) as run:
 
             def on_step(step: int, metrics: Mapping[str, float]) -> None:
-                self.context.raise_if_stopping()
-                done = TRAINING_SHARE * step / self.recipe.steps
-                self.context.progress(done, 1.0, "training the captioner", **metrics)
+                self.progress.training(step / self.recipe.steps, **metrics)
                 checked = step % self.recipe.check_every == 0
                 if run is not None and (checked or step == self.recipe.steps):
                     run.metrics(metrics, step)
@@ -104,13 +135,19 @@ class Recaptioner:
             if run is not None:
                 run.metrics({f"kept_{key}": value for key, value in asdict(heldout).items()})
         self.trained = True
-        self.seconds["train"] = time.monotonic() - began
+        self._spent("train", began)
         return captioner, heldout
 
-    def _run(self, labelled: int) -> AbstractContextManager[Run | None]:
-        """An MLflow run, unless the spec says {"track": false}: a job by hand, without MLflow."""
-        if not self.context.spec.get("track", True):
+    def _spent(self, what: str, began: float) -> float:
+        now = time.monotonic()
+        self.seconds[what] = self.seconds.get(what, 0.0) + now - began
+        return now
+
+    def _run(self, labelled: int) -> "AbstractContextManager[Run | None]":
+        if not self.track:
             return nullcontext()
+        from infra.tracking import Tracking
+
         return Tracking(self.settings.mlflow_url).run(
             "reel/captioner",
             f"captioner on {labelled} clips",

@@ -1,11 +1,76 @@
-"""The captioner's recipe: everything that decides which caption a clip gets."""
+"""The recipe of captions: which captioners speak, in which order, and what each of them does."""
 
-from dataclasses import dataclass
+import hashlib
+import json
+import re
+from dataclasses import dataclass, field
+
+from infra.errors import InputError
+
+SOURCES = ("sidecar", "endpoint", "coca", "facts")
+PROMPT = (
+    "These are frames of one video clip, in order. Describe in one sentence what the clip shows: "
+    "who or what is in it, how it moves, where it is, the light, and what the camera does. Name "
+    "only what can be seen. Do not mention frames, pictures, or the video itself. Then say how "
+    "sure you are that the sentence is right, from 0 to 1."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
-class CaptionRecipe:
-    """Settings of the captioner; its fingerprint is `clips.caption_recipe`.
+class EndpointRecipe:
+    """A vision-language model behind an OpenAI-compatible server; without `url` nobody is asked.
+
+    The key is no part of it: it is the setting REEL_CAPTION_KEY.
+
+    Raises:
+        InputError: an address without a model, or no address of a server, or a number that allows
+            nothing.
+    """
+
+    url: str = ""  # up to and with the version: "https://host/v1"
+    model: str = ""
+    prompt: str = PROMPT
+    frames: int = 4  # of each clip, evenly spread
+    side: int = 512  # longest side of a frame that is sent, pixels; smaller frames stay as they are
+    max_words: int = 60  # of a caption; longer ones end with the last whole sentence
+
+    # What a run may cost. A clip counts once, however often its request was tried again.
+    max_clips: int = 1000
+    max_tokens: int = 0  # of prompts and answers together, as the server counts; 0: no limit
+    answer_tokens: int = 400  # that the server may spend on one answer
+
+    concurrency: int = 8
+    timeout_s: float = 60.0  # for one try
+    patience_s: float = 300.0  # for one clip, with all tries and waits
+    retries: int = 4  # after 408, 409, 429, 5xx, a timeout or a lost connection
+
+    def __post_init__(self) -> None:
+        if not self.url:
+            return
+        if not re.match(r"https?://[^/\s@]+(/\S*)?$", self.url):
+            raise InputError(
+                f"endpoint.url is {self.url!r}; give an address like https://host/v1, "
+                "without a name or password in it"
+            )
+        if not self.model:
+            raise InputError("endpoint.url is set and endpoint.model is not; name the model")
+        for name in ("frames", "side", "max_words", "max_clips", "answer_tokens", "concurrency"):
+            if getattr(self, name) < 1:
+                raise InputError(
+                    f"endpoint.{name} is {getattr(self, name)}; it has to be 1 or more"
+                )
+
+    @property
+    def version(self) -> str:
+        """The model, and a hash of all that decides its words: not where it runs or what it may
+        cost."""
+        asked = [self.model, self.prompt, self.frames, self.side, self.max_words]
+        return f"{self.model}@{hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:8]}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CocaRecipe:
+    """Settings of CoCa: the pretrained one, or the one that is trained here.
 
     With `pretrained_model` set, that open_clip CoCa captions and nothing is trained: a model name
     (with a tag or checkpoint in `pretrained_weights`), or a folder that open_clip saved.
@@ -47,3 +112,40 @@ class CaptionRecipe:
     heldout: float = 0.1  # share of the labelled clips kept aside to measure on
     check_every: int = 100  # steps
     seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptionRecipe:
+    """Who captions. `prefer`: of the captions that a clip has, the one of the first source here is
+    `clips.caption`; a source that is left out does not speak. Measured facts are always the last
+    resort.
+
+    Raises:
+        InputError: an unknown source, or one named twice.
+    """
+
+    prefer: tuple[str, ...] = SOURCES
+    endpoint: EndpointRecipe = field(default_factory=EndpointRecipe)
+    coca: CocaRecipe = field(default_factory=CocaRecipe)
+
+    def __post_init__(self) -> None:
+        if not set(self.prefer) <= set(SOURCES) or len(set(self.prefer)) < len(self.prefer):
+            raise InputError(
+                f"prefer is {', '.join(map(repr, self.prefer)) or 'empty'}; name each of these at "
+                f"most once: {', '.join(SOURCES)}"
+            )
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        """`prefer`, with facts at the end if they are not in it."""
+        return self.prefer if "facts" in self.prefer else (*self.prefer, "facts")
+
+    @property
+    def unanswered(self) -> str:
+        """A condition that finds the clips for which the endpoint was not asked with success, among
+        those that it should caption; empty when it should caption none."""
+        if not self.endpoint.url or "endpoint" not in self.order:
+            return ""
+        later = self.order[self.order.index("endpoint") + 1 :]
+        listed = ", ".join(f"'{source}'" for source in later)
+        return f"caption_source in ({listed})" if listed else ""

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from captioning.coca import CocaCaptioner
 from captioning.pictures import augment, window, window_starts
-from captioning.recipe import CaptionRecipe
+from captioning.recipe import CocaRecipe
 from captioning.words import WordTokenizer, split_words
 
 Frames = npt.NDArray[np.uint8]
@@ -48,7 +48,7 @@ OnStep = Callable[[int, dict[str, float]], None]
 
 
 def train(
-    labelled: Sequence[Labelled], recipe: CaptionRecipe, on_step: OnStep | None = None
+    labelled: Sequence[Labelled], recipe: CocaRecipe, on_step: OnStep | None = None
 ) -> tuple[CocaCaptioner, Heldout]:
     """Train from nothing on `labelled`; `on_step(step, metrics)` may raise to stop."""
     torch.manual_seed(recipe.seed)
@@ -89,7 +89,7 @@ def train(
     return captioner, measure(captioner, kept, recipe)
 
 
-def measure(captioner: CocaCaptioner, clips: Sequence[Labelled], recipe: CaptionRecipe) -> Heldout:
+def measure(captioner: CocaCaptioner, clips: Sequence[Labelled], recipe: CocaRecipe) -> Heldout:
     """Caption `clips` and compare with what people wrote."""
     if not clips:
         return Heldout(clips=0, exact=0.0, tokens=0.0, score=0.0)
@@ -108,7 +108,7 @@ def measure(captioner: CocaCaptioner, clips: Sequence[Labelled], recipe: Caption
     )
 
 
-def views_of(clips: Sequence[Frames], recipe: CaptionRecipe) -> Tensor:
+def views_of(clips: Sequence[Frames], recipe: CocaRecipe) -> Tensor:
     """`recipe.views` evenly spread windows of every clip, (B, V, grid², H, W, 3) uint8."""
     count, stride = recipe.grid**2, recipe.frame_stride
     span = (count - 1) * stride + 1
@@ -134,7 +134,7 @@ def is_heldout(clip_id: str, share: float) -> bool:
 def _pictures(
     clips: Sequence[Frames],
     captioner: CocaCaptioner,
-    recipe: CaptionRecipe,
+    recipe: CocaRecipe,
     generator: torch.Generator,
 ) -> Tensor:
     """A random window of every clip, augmented and laid out, (B, 3, height, width)."""
@@ -156,7 +156,7 @@ def _pictures(
     return captioner.format.picture((changed + 1) * 127.5)
 
 
-def _batches(count: int, recipe: CaptionRecipe, generator: torch.Generator) -> "list[list[int]]":
+def _batches(count: int, recipe: CocaRecipe, generator: torch.Generator) -> "list[list[int]]":
     """`recipe.steps` batches of clip indices; every clip once before any clip twice."""
     size = min(recipe.batch, count)
     epochs = math.ceil(recipe.steps * size / count)
@@ -164,7 +164,7 @@ def _batches(count: int, recipe: CaptionRecipe, generator: torch.Generator) -> "
     return [order[step * size : (step + 1) * size].tolist() for step in range(recipe.steps)]
 
 
-def _schedule(step: int, recipe: CaptionRecipe) -> float:
+def _schedule(step: int, recipe: CocaRecipe) -> float:
     """Warm-up, then a half cosine down to zero, as a factor of the learning rate."""
     done = (step - 1) / recipe.steps
     return (
@@ -174,7 +174,7 @@ def _schedule(step: int, recipe: CaptionRecipe) -> float:
     )
 
 
-def _optimizer(model: torch.nn.Module, recipe: CaptionRecipe) -> torch.optim.Optimizer:
+def _optimizer(model: torch.nn.Module, recipe: CocaRecipe) -> torch.optim.Optimizer:
     matrices = [p for p in model.parameters() if p.ndim > 1]
     vectors = [p for p in model.parameters() if p.ndim <= 1]
     return torch.optim.AdamW(

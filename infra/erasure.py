@@ -31,8 +31,8 @@ def erase(
     *,
     alone: bool = True,
 ) -> None:
-    """Remove the clips of these sources with their bytes and latents everywhere, and what releases
-    say of the sources themselves (the present state says `withdrawn`).
+    """Remove the clips of these sources with their captions, bytes and latents everywhere, and
+    what releases say of the sources themselves (the present state says `withdrawn`).
 
     Args:
         alone: No other process writes to the lake, so that files of no version at all, which a
@@ -42,6 +42,7 @@ def erase(
     for table, column, ids, now in (
         ("latents", "clip_id", clip_ids, True),
         ("clip_bytes", "clip_id", clip_ids, True),
+        ("captions", "clip_id", clip_ids, True),
         ("clips", "source_id", source_ids, True),
         ("sources", "source_id", source_ids, False),
     ):

@@ -83,11 +83,23 @@ TABLES: dict[str, TableSpec] = {
             facts_json=_TEXT,
             sidecar=_TEXT,
             caption=_TEXT,
-            caption_source=_TEXT,  # sidecar | coca | facts
+            caption_source=_TEXT,  # sidecar | endpoint | coca | facts
             caption_score=_REAL,
-            caption_recipe=_TEXT,
+            caption_version=_TEXT,  # with clip and source the key of `captions`
             split=_TEXT,  # train | val
             recipe=_TEXT,
+        ),
+    ),
+    "captions": TableSpec(  # all that captioners said; `clips` says which of it is used
+        key=("clip_id", "source", "version"),
+        volatile=frozenset({"made_at"}),
+        schema=_schema(
+            "clip_id",
+            "source",
+            "version",  # "" of what a person wrote
+            caption=_TEXT,
+            score=_REAL,
+            made_at=_TEXT,  # ISO 8601, UTC
         ),
     ),
     "clip_bytes": TableSpec(
@@ -121,4 +133,4 @@ TABLES: dict[str, TableSpec] = {
 
 # Latents are computed from a release by a trained model, so they are no part of its content:
 # training on a release must not make the next refresh believe that the footage changed.
-CONTENT_TABLES = ("sources", "clips", "clip_bytes", "quarantine")
+CONTENT_TABLES = ("sources", "clips", "captions", "clip_bytes", "quarantine")

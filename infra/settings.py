@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -32,6 +32,10 @@ class Settings(BaseSettings):
     job_silence_s: float = Field(default=600, description="a job silent for longer has failed")
     checkpoint_s: float = Field(default=30, description="training saves itself this often")
     fetch_gib: float = Field(default=20, gt=0, description="disk for films fetched from elsewhere")
+    caption_key: SecretStr = Field(
+        default=SecretStr(""),
+        description="key of the captioning endpoint; never handed on: set it before `reel up`",
+    )
     media_ttl_s: float = Field(default=30 * 86400, description="generated media expire after this")
 
     @field_validator("home")

@@ -77,7 +77,7 @@ def _cues(
 
 
 def _new_text(clip_id: str, text: str | None) -> Row:
-    cleared = dict.fromkeys(("caption", "caption_source", "caption_score", "caption_recipe"))
+    cleared = dict.fromkeys(("caption", "caption_source", "caption_score", "caption_version"))
     return {"clip_id": clip_id, "sidecar": text, **cleared}
 
 

@@ -164,8 +164,8 @@ class Ledger:
         self._results, self._unwritten, self._changed = [], [], set()
 
     def tidy(self) -> None:
-        """Remove clips and bytes that no accepted source vouches for: of a duplicate, of a film
-        that changed, of a recipe that is no longer used, of a run that was killed."""
+        """Remove clips, captions and bytes that no accepted source vouches for: of a duplicate, of
+        a film that changed, of a recipe that is no longer used, of a run that was killed."""
         accepted = {
             row["source_id"]: row["recipe"]
             for row in self.rows.values()
@@ -179,6 +179,9 @@ class Ledger:
                 kept.add(clip_id)
             else:
                 stale.append(clip_id)
+        # Captions before clips: a clip that is gone can no longer tell which captions were its own.
+        told = set(self._lake.read("captions", ["clip_id"])["clip_id"].to_pylist())
+        delete_rows(self._lake, "captions", "clip_id", sorted(told - kept))
         delete_rows(self._lake, "clips", "clip_id", stale)
         stored = self._lake.read("clip_bytes", ["clip_id"])["clip_id"].to_pylist()
         delete_rows(self._lake, "clip_bytes", "clip_id", [c for c in stored if c not in kept])

@@ -56,7 +56,7 @@ def add(lake: Lake, starts: range) -> None:
 
 def caption(lake: Lake, folder: Path) -> dict[str, Any]:
     folder.mkdir()
-    return main(JobContext({"recipe": to_dict(RECIPE), "track": False}, folder))
+    return main(JobContext({"recipe": {"coca": to_dict(RECIPE)}, "track": False}, folder))
 
 
 def right(lake: Lake) -> float:
@@ -92,7 +92,7 @@ def test_trains_once_captions_the_rest_and_stays_idle(lake: Lake, tmp_path: Path
 def test_a_stop_leaves_no_captioner_and_no_caption(lake: Lake, tmp_path: Path) -> None:
     spec = tmp_path / "job" / "spec.json"
     spec.parent.mkdir()
-    spec.write_text(json.dumps({"recipe": to_dict(RECIPE), "track": False}))
+    spec.write_text(json.dumps({"recipe": {"coca": to_dict(RECIPE)}, "track": False}))
 
     def stopped(context: JobContext) -> dict[str, Any]:
         context.should_stop = True
@@ -107,7 +107,7 @@ def test_a_stop_leaves_no_captioner_and_no_caption(lake: Lake, tmp_path: Path) -
 def test_unknown_pretrained_model_is_one_clear_sentence(lake: Lake, tmp_path: Path) -> None:
     spec = tmp_path / "job" / "spec.json"
     spec.parent.mkdir()
-    spec.write_text(json.dumps({"recipe": {"pretrained_model": "coca_nowhere"}}))
+    spec.write_text(json.dumps({"recipe": {"coca": {"pretrained_model": "coca_nowhere"}}}))
     assert run_job(main, ["--spec", str(spec)]) == 2
     error = json.loads((spec.parent / "error.json").read_text())
     assert error["message"].startswith("open_clip knows no model 'coca_nowhere'")

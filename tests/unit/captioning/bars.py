@@ -5,14 +5,14 @@ from itertools import product
 import numpy as np
 import numpy.typing as npt
 
-from captioning.recipe import CaptionRecipe
+from captioning.recipe import CocaRecipe
 from captioning.training import Labelled
 
 COLORS = {"red": (230, 40, 40), "blue": (40, 60, 230)}
 STEPS = {"left": -1, "right": 1}  # pixels a frame
 SIZE = 16
 
-TINY = CaptionRecipe(
+TINY = CocaRecipe(
     min_labelled=8,
     cell=SIZE,
     patch=8,

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from captioning.job import main
+from infra.errors import InputError
 from infra.job_files import JobContext
 from infra.lake import Lake
 
@@ -66,11 +67,11 @@ def test_second_run_writes_nothing_and_needs_no_torch(
     add(lake, "b")
     caption(lake)
     versions = lake.versions()
-    monkeypatch.delitem(sys.modules, "captioning.recaption", raising=False)
+    monkeypatch.delitem(sys.modules, "captioning.coca", raising=False)
     again = caption(lake)
     assert (again["captioned"], again["by_source"]) == (0, {})
     assert lake.versions() == versions
-    assert "captioning.recaption" not in sys.modules
+    assert "captioning.coca" not in sys.modules
 
 
 def test_only_what_changed_is_captioned(lake: Lake) -> None:
@@ -91,7 +92,39 @@ def test_a_sidecar_taken_away_takes_its_words_along(lake: Lake) -> None:
     assert told(lake)["a"] == ("a dark scene", "facts", 1.0)
 
 
-def test_another_recipe_captions_anew(lake: Lake) -> None:
+def test_another_recipe_of_coca_leaves_what_others_said(lake: Lake) -> None:
     add(lake, "a", sidecar="words")
     caption(lake)
-    assert caption(lake, views=1)["captioned"] == 1
+    assert caption(lake, coca={"views": 1})["captioned"] == 0
+
+
+def test_captions_live_side_by_side_and_the_recipe_chooses(lake: Lake) -> None:
+    add(lake, "a", sidecar="words")
+    add(lake, "b")
+    caption(lake)
+    rows = lake.read("captions", ["clip_id", "source", "version", "caption", "score"]).to_pylist()
+    assert sorted(tuple(row.values()) for row in rows) == [
+        ("a", "facts", "1", "a dark scene", 1.0),
+        ("a", "sidecar", "", "words", 1.0),
+        ("b", "facts", "1", "a dark scene", 1.0),
+    ]
+    assert caption(lake, prefer=["facts", "sidecar"])["by_source"] == {"facts": 1}
+    assert told(lake)["a"] == ("a dark scene", "facts", 1.0)
+    assert caption(lake, prefer=["sidecar"])["by_source"] == {"sidecar": 1}  # facts: last resort
+    assert sorted(lake.read("clips")["caption_version"].to_pylist()) == ["", "1"]
+
+
+def test_words_that_were_taken_back_are_not_kept(lake: Lake) -> None:
+    add(lake, "a", sidecar="words")
+    caption(lake)
+    add(lake, "a", sidecar=None)
+    caption(lake)
+    assert lake.read("captions")["source"].to_pylist() == ["facts"]
+
+
+@pytest.mark.parametrize("prefer", [["facts", "facts"], ["coco"]])
+def test_an_order_that_names_no_source_or_one_twice_is_refused(
+    lake: Lake, prefer: list[str]
+) -> None:
+    with pytest.raises(InputError, match="name each of these at most once: sidecar, endpoint"):
+        caption(lake, prefer=prefer)

@@ -13,11 +13,11 @@ from open_clip.coca_model import CoCa
 from open_clip.push_to_hf_hub import save_for_hf
 
 from captioning.coca import CocaCaptioner, model_config
-from captioning.recipe import CaptionRecipe
+from captioning.recipe import CocaRecipe
 from captioning.words import WordTokenizer
 from infra.errors import InputError, NotFoundError
 
-SMALL = CaptionRecipe(
+SMALL = CocaRecipe(
     cell=16, patch=8, width=32, head_width=16, vision_layers=1, max_words=12, views=2
 )
 CLIP_VOCABULARY = 49408

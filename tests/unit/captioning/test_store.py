@@ -3,9 +3,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from captioning.caches import find_captioner
 from captioning.coca import CocaCaptioner
-from captioning.recipe import CaptionRecipe
-from captioning.store import find_captioner, load_captioner, save_captioner
+from captioning.recipe import CocaRecipe
+from captioning.store import load_captioner, save_captioner
 from captioning.training import Heldout
 from captioning.words import WordTokenizer
 from tests.unit.captioning.bars import TINY
@@ -43,7 +44,7 @@ def test_used_again_until_a_fifth_of_the_labelled_clips_changed(
 
 def test_another_recipe_never_shares_a_captioner(stored: tuple[Path, CocaCaptioner]) -> None:
     folder, _ = stored
-    assert find_captioner(folder, CaptionRecipe(), CAPTIONS) is None
+    assert find_captioner(folder, CocaRecipe(), CAPTIONS) is None
 
 
 def test_saving_again_leaves_one_whole_folder(stored: tuple[Path, CocaCaptioner]) -> None:

@@ -58,7 +58,7 @@ def clips(lake: Lake) -> list[dict[str, Any]]:
 
 
 def caption_all(lake: Lake) -> None:
-    made = {"caption_source": "coca", "caption_score": 0.5, "caption_recipe": "c0"}
+    made = {"caption_source": "coca", "caption_score": 0.5, "caption_version": "c0"}
     lake.upsert(
         "clips",
         [{"clip_id": c["clip_id"], "caption": f"of {c['end_frame']}", **made} for c in clips(lake)],

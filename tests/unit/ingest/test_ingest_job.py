@@ -183,7 +183,7 @@ def test_captions_follow_their_file(refresh: Refresh, lake: Lake, footage: Path)
     assert refresh()["captions"] == 1
     assert texts() == ["a green disc", None, None]
     first = lake.read("clips", where="sidecar is not null")["clip_id"][0].as_py()
-    made = {"caption": "old", "caption_source": "sidecar", "caption_recipe": "r"}
+    made = {"caption": "old", "caption_source": "sidecar", "caption_version": "r"}
     lake.upsert("clips", [{"clip_id": first, **made}])
     (footage / "a.vtt").write_text("WEBVTT\n\n00:00:00.000 --> 00:00:01.250\na blue disc\n")
     refresh()
