@@ -151,7 +151,7 @@ def demo(
 
 COMMANDS = (
     *(books.releases, books.quarantine),
-    *(life.retry, life.lineage, life.takedown),
+    *(life.retry, life.lineage, life.captions, life.takedown),
     *(clips.search, clips.filters, clips.export),
     *(shots.shots, shots.calibrate),
 )

@@ -93,9 +93,16 @@ def _clip(found: Row) -> Iterator[str]:
     if source and source["licence"]:
         yield f"  licence   {source['licence']}"
     yield f"  split     {clip['split']}{'' if clip['in_lake'] else ', in old releases only'}"
-    if clip["caption"]:
-        yield f"  caption   {clip['caption']} ({clip['caption_source']})"
+    yield from (f"  {line}" for line in captions_lines(clip["captions"]))
     yield from _made(found)
+
+
+def captions_lines(captions: list[Row]) -> Iterator[str]:
+    """A line a caption: whether it is the used one, who wrote it, how sure that one was."""
+    for row in captions:
+        by = " ".join(part for part in (row["source"], row["version"]) if part)
+        place = "caption" if row["used"] else "besides"
+        yield f"{place:<9} {row['caption']} ({by}, {row['score']:.2f})"
 
 
 def _source(found: Row) -> Iterator[str]:
@@ -129,6 +136,9 @@ def _release(found: Row) -> Iterator[str]:
         yield f"  after     {release['previous']}"
     films, clips = f"{counts['sources']:.0f} films", f"{counts['clips']:.0f} clips"
     yield f"  holds     {films}, {clips}, {counts['seconds']:.0f} s"
+    for source, versions in release["captions"].items():
+        by = ", ".join(f"{count} {version}".rstrip() for version, count in versions.items())
+        yield f"  captions  {source}: {by}"
     for row in found["sources"][:LISTED]:
         yield f"            {row['clips']:>4} clips of {row['source_id'][:16]}  {_place(row)}"
     if len(found["sources"]) > LISTED:

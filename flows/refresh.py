@@ -9,8 +9,7 @@ from prefect.events import emit_event
 from prefect.states import Completed
 from prefect.variables import Variable
 
-from captioning.recipe import CaptionRecipe
-from flows import ingest_recipe, refresh_report
+from flows import caption_recipe, ingest_recipe, refresh_report
 from flows.automations import CHANGE, RELEASE_CREATED
 from flows.steps import log, run_step, stop_jobs, stopping_jobs
 from infra.catalog import Catalog
@@ -61,20 +60,18 @@ def refresh_data(
         uri, where = footage(uri, where)
         spec = {"uri": uri}
     catalog, lake = Catalog(settings.catalog_url), Lake(settings.lake_uri)
-    recipes = {"ingest": ingest_recipe.load(settings), "caption": CaptionRecipe()}
-    marks = {step: fingerprint(recipe) for step, recipe in recipes.items()}
+    reading, captioning = ingest_recipe.load(settings), caption_recipe.load(settings)
+    marks = {"ingest": fingerprint(reading), "caption": fingerprint(captioning)}
     with stopping_jobs():
         ingested = run_step(
             "ingest",
             "ingest.job",
-            {**spec, "recipe": to_dict(recipes["ingest"]), "parallel": "ray"},
+            {**spec, "recipe": to_dict(reading), "parallel": "ray"},
         )
-        if is_released(lake, catalog, marks, where):
+        if is_released(lake, catalog, marks, where, captioning.unanswered):
             captioned: dict[str, Any] = {"captioned": 0, "by_source": {}}
         else:
-            captioned = run_step(
-                "caption", "captioning.job", {"recipe": to_dict(recipes["caption"])}
-            )
+            captioned = run_step("caption", "captioning.job", {"recipe": to_dict(captioning)})
     release, created = create_release(
         lake, catalog, fingerprints=marks, name=release_name, where=where
     )
@@ -121,10 +118,18 @@ def last_footage() -> tuple[str, str]:
     return str(last.get("uri", "")), str(last.get("where", ""))
 
 
-def is_released(lake: "Lake", catalog: Catalog, marks: dict[str, str], where: str) -> bool:
-    """True when the newest release has the lake's content, these recipes and this filter."""
-    from infra.releases import list_releases
+def is_released(
+    lake: "Lake", catalog: Catalog, marks: dict[str, str], where: str, waiting: str = ""
+) -> bool:
+    """True when the newest release has the lake's content, these recipes and this filter.
 
+    `waiting`: a condition of clips that a captioner failed or was not asked about; with any of
+    these there is something to do.
+    """
+    from infra.releases import list_releases, view
+
+    if waiting and lake.count("clips", view(waiting)):
+        return False
     newest = list_releases(catalog)[-1:]
     return bool(
         newest

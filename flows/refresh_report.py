@@ -1,5 +1,6 @@
-"""The pages of a `refresh-data` run: funnel, contact sheet, quarantine, difference."""
+"""The pages of a `refresh-data` run: funnel, captions, contact sheet, quarantine, difference."""
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from flows import artifacts
@@ -25,12 +26,14 @@ def publish(
     *,
     created: bool,
 ) -> None:
-    """Publish all four pages; without a new release the funnel and the quarantine are enough."""
+    """Publish all pages; without a new release only those that tell of this run and of files."""
     artifacts.publish(
         "funnel", funnel(ingested, captioned), summary(ingested, release, created=created)
     )
     quarantined = quarantine_rows(lake)
     artifacts.publish_table("quarantine", quarantined, f"{len(quarantined)} files set aside")
+    if created or captioned.get("endpoint"):
+        artifacts.publish("captions", captions_page(captioned, release), release.name)
     if not created:
         return
     from infra.releases import difference
@@ -82,6 +85,58 @@ def _losses(counts: dict[str, Any], *names: str) -> str:
 def _reasons(reasons: dict[str, int]) -> str:
     by_count = sorted(reasons.items(), key=lambda item: -item[1])
     return ", ".join(f"{count} {name}" for name, count in by_count if count)
+
+
+def captions_page(captioned: dict[str, Any], release: "ReleaseInfo") -> str:
+    """Who captioned the release's clips, what became of questions to a model on a server, and how
+    the words changed where a captioner speaks in a new version."""
+    used = [
+        (source, version or "-", clips)
+        for source, versions in release.captions.items()
+        for version, clips in versions.items()
+    ]
+    parts = [f"# Captions of release {release.name}"]
+    parts.append(artifacts.table(["who", "version", "clips"], used) if used else "There are none.")
+    if asked := captioned.get("endpoint"):
+        parts += ["## The model that was asked", _asked(asked)]
+    for change in captioned.get("drift", []):
+        parts += [f"## {change['source']} speaks in a new version", _drift(change)]
+    return "\n\n".join(parts)
+
+
+def _asked(asked: dict[str, Any]) -> str:
+    lines = [
+        f"{plain(asked['version'])} was asked about {asked['asked']} clips and described "
+        f"{asked['answered']} ({asked['tokens']} tokens)."
+    ]
+    if asked["failed"]:
+        lines.append(f"No caption from it: {plain(_reasons(asked['failed']))}.")
+    if asked["left"]:
+        lines.append(f"Not asked about: {asked['left']} clips.")
+    if asked["stopped"]:
+        lines.append(f"It was asked no more, for {plain(asked['stopped'])}.")
+    if asked["failed"] or asked["left"]:
+        lines.append("These clips have another caption for now; the next refresh asks again.")
+    return " ".join(lines)
+
+
+def _drift(change: dict[str, Any]) -> str:
+    share = change["changed"] / max(1, change["clips"])
+    said = (
+        f"Of {change['clips']} watched clips {change['changed']} ({share:.0%}) have other words "
+        f"than by version {plain(change['previous'])}; now it is {plain(change['version'])}. "
+        f"Words in common: F1 {change['word_f1']:.2f} on the mean."
+    )
+    rows = [
+        (entry["clip_id"][:8], plain(entry["before"]), plain(entry["after"]))
+        for entry in change["examples"]
+    ]
+    return f"{said}\n\n{artifacts.table(['clip', 'before', 'now'], rows)}" if rows else said
+
+
+def plain(text: str) -> str:
+    """Text from outside, so that Markdown shows it and does nothing else with it."""
+    return re.sub(r"([\\`*_{}\[\]<>()#!&])", r"\\\1", text)
 
 
 def quarantine_rows(lake: "Lake") -> list[dict[str, Any]]:

@@ -35,9 +35,9 @@ class Done:
 def take_down(settings: Settings, name: str, reason: str = "") -> Done:
     """Withdraw the film that `name` (path, URI, or the beginning of a source id) is a file of.
 
-    Its clips, their bytes and latents go from the lake and from every release, in all versions
-    that Lance keeps, so that no file on disk holds them. Run again, it completes what was cut
-    short.
+    Its clips, their captions, bytes and latents go from the lake and from every release, in all
+    versions that Lance keeps, so that no file on disk holds them. Run again, it completes what was
+    cut short.
 
     Raises:
         NotFoundError: no such source. InputError: an id that names several, or none of ours.
@@ -112,7 +112,10 @@ def report(done: Done) -> Iterator[str]:
 
     for uri in done.uris:
         yield f"withdrawn: {readable(uri)}"
-    yield f"removed: {done.clips} clips with their bytes and latents, in every version of the lake"
+    yield (
+        f"removed: {done.clips} clips with their captions, bytes and latents, in every version of "
+        "the lake"
+    )
     if done.caches:
         yield f"removed: {len(done.caches)} caches, checkpoints and captioners that came from it"
     for name, counts in done.releases.items():
@@ -122,8 +125,8 @@ def report(done: Done) -> Iterator[str]:
     if done.champion:
         yield f"version {done.champion} is the champion: train without the film (reel train)"
     yield (
-        "not removed: the files themselves, weights of marked models, pictures in the pages of "
-        "earlier runs (Prefect, MLflow) and backups"
+        "not removed: the files themselves, weights of marked models, pictures and captions in the "
+        "pages and results of earlier runs (Prefect, MLflow, jobs) and backups"
     )
     if not done.alone:
         yield "a job was at work, and its unfinished writes may hold the film: run this again"

@@ -72,6 +72,7 @@ class Release(Base):
     content_hash: Mapped[str]
     previous: Mapped[str | None] = mapped_column(ForeignKey("releases.name"))
     where: Mapped[str] = mapped_column("view_where", default="", server_default="")
+    captions: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")
 
 
 class Takedown(Base):

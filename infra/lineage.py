@@ -97,6 +97,7 @@ class Lineage:
                 "counts": dict(release.counts),
                 "fingerprints": dict(release.fingerprints),
                 "content_hash": release.content_hash,
+                "captions": {source: dict(by) for source, by in release.captions.items()},
             },
             "sources": [{**source, "clips": counts[source["source_id"]]} for source in sources],
             "withdrawn": self._withdrawn_from(release.name),
@@ -133,12 +134,13 @@ class Lineage:
 
     def _clip_row(self, clip_id: str) -> Row:
         columns = ["clip_id", "source_id", "start_frame", "end_frame", "start_s", "end_s", "status",
-                   "caption", "caption_source", "caption_recipe", "split", "recipe"]  # fmt: skip
+                   "caption", "caption_source", "caption_version", "split", "recipe"]  # fmt: skip
         for release in (None, *(entry.name for entry in reversed(self.releases))):
             rows = self.lake.read("clips", columns, f"clip_id = {quote(clip_id)}", release)
             if len(rows):
                 found: Row = rows.to_pylist()[0]
-                return {**found, "in_lake": release is None}
+                told = captions_of(self.lake, found, release)
+                return {**found, "in_lake": release is None, "captions": told}
         raise NotFoundError(f"neither the lake nor a release holds the clip {clip_id!r}")
 
     def _downstream(self, where: str, source_ids: list[str]) -> Row:
@@ -181,6 +183,35 @@ class Lineage:
     def _sources(self, where: str, release: str | None = None) -> list[Row]:
         rows = self.lake.read("sources", SOURCE_COLUMNS, where, release).to_pylist()
         return sorted(rows, key=lambda row: str(row["uri"]))
+
+
+def captions_of(lake: Lake, clip: Row, release: str | None = None) -> list[Row]:
+    """All captions of a clip, {"source", "version", "caption", "score", "used"}, the used one
+    first. `clip` names "clip_id", "caption_source" and "caption_version"."""
+    columns = ["source", "version", "caption", "score"]
+    rows = lake.read("captions", columns, f"clip_id = {quote(clip['clip_id'])}", release)
+    used = clip["caption_source"], clip["caption_version"]
+    told = [{**row, "used": (row["source"], row["version"]) == used} for row in rows.to_pylist()]
+    return sorted(told, key=lambda row: (not row["used"], row["source"], row["version"]))
+
+
+def find_clip(lake: Lake, name: str) -> Row:
+    """The clip in the lake whose id begins so, as `captions_of` takes it.
+
+    Raises:
+        NotFoundError: there is none. InputError: fewer digits than MIN_PREFIX, or several clips.
+    """
+    if len(name) < MIN_PREFIX:
+        raise InputError(f"{name!r} is too short for a clip's id; give {MIN_PREFIX} digits or more")
+    columns = ["clip_id", "caption_source", "caption_version"]
+    rows: list[Row] = lake.read(
+        "clips", columns, f"starts_with(clip_id, {quote(name)})"
+    ).to_pylist()
+    if not rows:
+        raise NotFoundError(f"the lake holds no clip {name!r}; reel search lists ids")
+    if len(rows) > 1:
+        raise InputError(f"{name!r} begins the ids of {len(rows)} clips; give more digits")
+    return rows[0]
 
 
 def find_sources(lake: Lake, name: str, uris: Sequence[str]) -> list[Row]:

@@ -8,8 +8,9 @@ their scores, and another release may have them.
 """
 
 import re
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +33,8 @@ class ReleaseInfo:
 
     `counts`: sources, clips, train, val, captioned (all of accepted rows), seconds.
     `fingerprints`: recipe fingerprint by step. `previous`: the release before, or "".
-    `where`: the filter over accepted clips, or "" when all of them belong to it.
+    `where`: the filter over accepted clips, or "" when all of them belong to it. `captions`: how
+    many of its clips are captioned by whom, {source: {version: clips}}.
     """
 
     name: str
@@ -43,6 +45,7 @@ class ReleaseInfo:
     previous: str
     content_hash: str
     where: str = ""
+    captions: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     @property
     def view(self) -> str:
@@ -105,6 +108,7 @@ def create_release(
         content_hash=lake.content_hash(name),
         previous=latest.name if latest else None,
         where=where,
+        captions=_captions(lake, name, view(where)),
     )
     with catalog.session() as session:
         session.add(row)
@@ -142,6 +146,7 @@ def restate(lake: "Lake", catalog: Catalog, name: str) -> None:
         row = session.get_one(Release, name)
         row.versions = lake.versions(name)
         row.counts = _counts(lake, name, view(row.where))
+        row.captions = _captions(lake, name, view(row.where))
         row.content_hash = lake.content_hash(name)
 
 
@@ -198,6 +203,17 @@ def _counts(lake: "Lake", release: str, view: str) -> dict[str, float]:
     }
 
 
+def _captions(lake: "Lake", release: str, view: str) -> dict[str, dict[str, int]]:
+    """{source: {version: clips}} of the captions that clips have in a release."""
+    clips = lake.read("clips", ["caption_source", "caption_version"], view, release).to_pylist()
+    counted = Counter((clip["caption_source"], clip["caption_version"] or "") for clip in clips)
+    found: dict[str, dict[str, int]] = {}
+    for (source, version), count in sorted(counted.items(), key=lambda item: -item[1]):
+        if source:
+            found.setdefault(source, {})[version] = count
+    return found
+
+
 def _next_name(taken: set[str]) -> str:
     """Today's date and the first free number, such as 2026-11-22-1."""
     today = datetime.now(UTC).date().isoformat()
@@ -217,4 +233,5 @@ def _info(row: Release) -> ReleaseInfo:
         previous=row.previous or "",
         content_hash=row.content_hash,
         where=row.where,
+        captions=row.captions,
     )

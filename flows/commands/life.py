@@ -43,6 +43,21 @@ def lineage(
         print("\n".join(describe(found)))
 
 
+def captions(
+    clip: Annotated[str, typer.Argument(help="a clip's id; 8 digits are enough", metavar="CLIP")],
+    as_json: AsJson = False,
+) -> None:
+    """Show all that captioners said of a clip, the caption in use first."""
+    from flows.commands.common import open_lake
+
+    lake = open_lake()
+    from flows.lineage import captions_lines
+    from infra.lineage import captions_of, find_clip
+
+    told = captions_of(lake, find_clip(lake, clip))
+    print(json.dumps(told, indent=1) if as_json else "\n".join(captions_lines(told)))
+
+
 def takedown(
     source: Annotated[
         str, typer.Argument(help="a film's path or URI, or 8 digits of its id", metavar="SOURCE")

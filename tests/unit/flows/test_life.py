@@ -8,8 +8,11 @@ from typer.testing import CliRunner
 
 from flows import client, lineage, takedown
 from flows.cli import app
-from flows.commands import life
+from flows.commands import common, life
 from flows.takedown import Done
+from infra.errors import InputError
+from infra.lake import Lake
+from infra.settings import Settings
 
 
 @pytest.fixture(autouse=True)
@@ -93,3 +96,35 @@ def test_takedown_says_what_is_gone_and_what_is_not(monkeypatch: pytest.MonkeyPa
     ):
         assert words in text
     assert json.loads(reel("takedown", "/films/a.mp4", "--json"))["champion"] == "4"
+
+
+def test_captions_shows_all_of_a_clip_the_used_one_first(
+    own_home: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake = Lake(own_home.lake_uri)
+    lake.ensure()
+    clip_id = "0123456789abcdef"
+    used = {"caption_source": "endpoint", "caption_version": "eye@0f"}
+    lake.upsert("clips", [{"clip_id": clip_id, **used}, {"clip_id": "01234567ffffffff", **used}])
+    lake.upsert(
+        "captions",
+        [
+            {"clip_id": clip_id, "source": source, "version": version, "caption": f"{source} says",
+             "score": score}
+            for source, version, score in (("facts", "1", 1.0), ("endpoint", "eye@0f", 0.9))
+        ],
+    )  # fmt: skip
+    monkeypatch.setattr(common, "open_lake", lambda: lake)
+    assert reel("captions", clip_id[:9]).splitlines() == [
+        "caption   endpoint says (endpoint eye@0f, 0.90)",
+        "besides   facts says (facts 1, 1.00)",
+    ]
+    assert json.loads(reel("captions", clip_id, "--json"))[0]["used"] is True
+    for name, words in (
+        ("01234567", "begins the ids of 2 clips"),
+        ("0123", "too short"),
+        ("ffffffff", "holds no clip"),
+        ("%' or '1", "holds no clip"),
+    ):
+        with pytest.raises(InputError, match=words):
+            reel("captions", name)

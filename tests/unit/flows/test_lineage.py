@@ -99,11 +99,22 @@ def _add(lake: Lake, source_id: str, uri: str, **more: Any) -> None:
         "latents",
         [{"clip_id": i, "vae_hash": "v", "latent": _bytes(9, 5_000, marked)} for i in ids],
     )
+    told = f"by {MARK.decode() if marked else 'nobody'}"
+    lake.upsert(
+        "captions",
+        [
+            {"clip_id": i, "source": source, "version": version, "caption": f"{source} {told}",
+             "score": 0.5}
+            for i in ids
+            for source, version in (("coca", "c1"), ("coca", "c0"), ("facts", "1"))
+        ],
+    )  # fmt: skip
     lake.upsert(
         "clips",
         [
             {"clip_id": i, "source_id": source_id, "status": "accepted", "split": "train",
-             "caption": "a disc", "recipe": "r", **span}
+             "caption": f"coca {told}", "caption_source": "coca", "caption_version": "c1",
+             "recipe": "r", **span}
             for i in ids
         ],
     )  # fmt: skip
@@ -149,6 +160,9 @@ def test_a_clip_is_followed_both_ways(lake: Lake, own_home: Settings) -> None:
     text = "\n".join(lineage.describe(found))
     for words in ("/films/good.mp4", "frames 0 to 48", "CC0", "version 2, trained on r2"):
         assert words in text
+    told = [(row["source"], row["version"], row["used"]) for row in found["clip"]["captions"]]
+    assert told == [("coca", "c1", True), ("coca", "c0", False), ("facts", "1", False)]
+    assert "  caption   coca by nobody (coca c1, 0.50)\n  besides   coca by nobody (coca c0" in text
     json.dumps(found)
 
 
@@ -210,13 +224,15 @@ def test_a_takedown_leaves_no_byte_on_disk(
     assert {Path(path).relative_to(lake.uri).parts[0] for path in _marked_files(lake)} == {
         "clip_bytes.lance",
         "latents.lance",
+        "captions.lance",
+        "clips.lance",
     }
     done = takedown.take_down(own_home, "/films/bad one.mp4", "asked by its maker")
     assert _marked_files(lake) == []
     assert (done.clips, done.source_ids) == (3, [BAD, COPY])
     assert done.releases["r1"] == {"clips": 3, "seconds": 6.0}
     for release in (None, "r1", "r2"):
-        for table in ("clips", "clip_bytes", "latents"):
+        for table in ("clips", "captions", "clip_bytes", "latents"):
             ids = lake.read(table, ["clip_id"], release=release)["clip_id"].to_pylist()
             assert not any(clip_id.endswith("b" * 24) for clip_id in ids), (table, release)
         left = {i: _bytes(n, s, False) for n, (i, s) in enumerate(
@@ -231,6 +247,7 @@ def test_a_takedown_leaves_no_byte_on_disk(
     for release in list_releases(catalog):
         assert release.content_hash == lake.content_hash(release.name)
         assert release.counts["clips"] == 3
+        assert release.captions == {"coca": {"c1": 3}}
 
 
 def test_a_takedown_marks_all_that_has_seen_the_film(

@@ -1,13 +1,17 @@
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from flows import refresh, refresh_report
+from captioning.recipe import CaptionRecipe
+from flows import caption_recipe, refresh, refresh_report
 from infra.catalog import Catalog
 from infra.errors import InputError
+from infra.job_files import write_json
 from infra.lake import Lake
+from infra.recipes import from_dict
 from infra.releases import ReleaseInfo, create_release
 from infra.settings import Settings
 
@@ -73,6 +77,39 @@ def test_difference_lists_what_came_and_went_but_not_without_end() -> None:
     assert "the first release" in refresh_report.difference_page(change, None, _release())
 
 
+def test_the_captions_page_says_who_speaks_what_failed_and_what_drifted() -> None:
+    release = replace(_release(), captions={"sidecar": {"": 60}, "endpoint": {"eye@0f": 100}})
+    page = refresh_report.captions_page(CAPTIONED, release)
+    assert "| sidecar | - | 60 |\n| endpoint | eye@0f | 100 |" in page
+    assert "##" not in page
+    asked = {"version": "eye@0f", "asked": 104, "answered": 100, "failed": {"HTTP 500": 3,
+             "refused": 1}, "left": 20, "tokens": 9000, "stopped": "money"}  # fmt: skip
+    drift = {"source": "endpoint", "version": "eye@0f", "previous": "eye@aa", "clips": 32,
+             "changed": 8, "word_f1": 0.91, "examples": [{"clip_id": "0123456789",
+             "before": "A dog.", "after": "![x](http://host/) <b>A|cat"}]}  # fmt: skip
+    page = refresh_report.captions_page({"endpoint": asked, "drift": [drift]}, release)
+    for words in (
+        "asked about 104 clips and described 100 (9000 tokens)",
+        "No caption from it: 3 HTTP 500, 1 refused.",
+        "Not asked about: 20 clips.",
+        "the next refresh asks again",
+        "Of 32 watched clips 8 (25%) have other words than by version eye@aa",
+        "| 01234567 | A dog. | \\!\\[x\\]\\(http://host/\\) \\<b\\>A\\|cat |",
+    ):
+        assert words in page
+
+
+def test_the_recipe_of_captions_is_the_homes(own_home: Settings) -> None:
+    assert caption_recipe.load(own_home) == CaptionRecipe()
+    path = own_home.home / "recipes" / "caption.json"
+    write_json(path, {"prefer": ["coca"], "coca": {"steps": 5}})
+    found = caption_recipe.load(own_home)
+    assert (found.order, found.coca.steps) == (("coca", "facts"), 5)
+    write_json(path, {"endpoint": {"url": "nowhere", "model": "m"}})
+    with pytest.raises(InputError, match=r"caption\.json is no CaptionRecipe: endpoint\.url is"):
+        caption_recipe.load(own_home)
+
+
 def test_footage_of_last_time(monkeypatch: pytest.MonkeyPatch) -> None:
     last = {"uri": "/films", "where": "motion > 0.1"}
     monkeypatch.setattr(refresh.Variable, "get", lambda _name, default: last)
@@ -130,6 +167,13 @@ def test_captions_are_skipped_only_when_content_and_recipes_are_the_released_one
     assert refresh.is_released(lake, catalog, marks, "")
     assert not refresh.is_released(lake, catalog, marks | {"caption": "new"}, "")
     assert not refresh.is_released(lake, catalog, marks, "motion > 0.1")
+    lake.upsert("clips", [{"clip_id": "1", "caption_source": "coca"}])
+    create_release(lake, catalog, fingerprints=marks)
+    waiting = from_dict(
+        CaptionRecipe, {"endpoint": {"url": "http://host/v1", "model": "eye"}}
+    ).unanswered
+    assert refresh.is_released(lake, catalog, marks, "")
+    assert not refresh.is_released(lake, catalog, marks, "", waiting)  # it is asked again
     lake.upsert("clips", [clip | {"clip_id": "2"}])
     assert not refresh.is_released(lake, catalog, marks, "")
     catalog.close()

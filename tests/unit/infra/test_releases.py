@@ -47,6 +47,19 @@ def test_counts_are_of_what_was_accepted(lake: Lake, catalog: Catalog) -> None:
     assert get_release(catalog, "latest") == get_release(catalog, release.name) == release
 
 
+def test_a_release_says_whose_captions_its_clips_have(lake: Lake, catalog: Catalog) -> None:
+    for clip_id, source, version in (
+        ("1", "sidecar", ""),
+        ("2", "coca", "c1"),
+        ("3", "coca", "c1"),
+    ):
+        used = {"caption_source": source, "caption_version": version}
+        lake.upsert("clips", [{"clip_id": clip_id, **used}])
+    lake.upsert("clips", [_clip("4")])  # of a lake from before anybody said
+    create_release(lake, catalog, fingerprints={})
+    assert get_release(catalog, "latest").captions == {"sidecar": {"": 1}, "coca": {"c1": 1}}
+
+
 def test_the_same_content_is_the_same_release(lake: Lake, catalog: Catalog) -> None:
     first, _ = create_release(lake, catalog, fingerprints={})
     lake.upsert("clips", [_clip("1")])
