@@ -17,6 +17,7 @@ from infra.catalog import Catalog
 from infra.settings import Settings
 
 ROOT = Path(__file__).parents[1]
+CAPTION_KEY = "the key of no server"
 
 
 @pytest.fixture(scope="session")
@@ -31,6 +32,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
         for name, value in found.process_env().items():
             patch.setenv(name, value)
         patch.setenv("PYTHONPATH", str(ROOT))
+        patch.setenv("REEL_CAPTION_KEY", CAPTION_KEY)
         yield found
 
 

@@ -9,13 +9,20 @@ from typing import Any
 
 from infra.errors import InputError
 from infra.job_files import JobContext, read_json, run_job, write_json
+from infra.settings import Settings
 
 
 def main(context: JobContext) -> dict[str, Any]:
     """Run one act and return its result."""
-    return {"add": _add, "reject": _reject, "crash": _crash, "count": _count, "mute": _mute}[
-        context.spec["act"]
-    ](context)
+    acts = {
+        "add": _add,
+        "reject": _reject,
+        "crash": _crash,
+        "count": _count,
+        "mute": _mute,
+        "key": _key,
+    }
+    return acts[context.spec["act"]](context)
 
 
 def _add(context: JobContext) -> dict[str, Any]:
@@ -33,6 +40,10 @@ def _reject(_context: JobContext) -> dict[str, Any]:
 def _crash(_context: JobContext) -> dict[str, Any]:
     print("about to crash", flush=True)
     raise ValueError("a bug")
+
+
+def _key(_context: JobContext) -> dict[str, Any]:
+    return {"key": Settings().caption_key.get_secret_value()}
 
 
 def _mute(_context: JobContext) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from captioning.job import main
+from captioning.recipe import CocaRecipe
 from infra.job_files import JobContext, run_job
 from infra.lake import Lake
 from infra.recipes import to_dict
@@ -54,9 +55,9 @@ def add(lake: Lake, starts: range) -> None:
     lake.write_clip_bytes(stored)
 
 
-def caption(lake: Lake, folder: Path) -> dict[str, Any]:
+def caption(lake: Lake, folder: Path, recipe: CocaRecipe = RECIPE) -> dict[str, Any]:
     folder.mkdir()
-    return main(JobContext({"recipe": {"coca": to_dict(RECIPE)}, "track": False}, folder))
+    return main(JobContext({"recipe": {"coca": to_dict(recipe)}, "track": False}, folder))
 
 
 def right(lake: Lake) -> float:
@@ -85,8 +86,34 @@ def test_trains_once_captions_the_rest_and_stays_idle(lake: Lake, tmp_path: Path
     assert third["trained"] is False
     assert third["by_source"] == {"coca": 4}
     assert third["heldout"] == first["heldout"]
+    assert third["drift"] == []
     progress = json.loads((tmp_path / "third" / "progress.json").read_text())
     assert (progress["done"], progress["total"]) == (1, 1)
+
+
+def test_other_words_train_another_version_and_its_drift_is_told(
+    lake: Lake, tmp_path: Path
+) -> None:
+    hasty = replace(RECIPE, steps=4)
+    caption(lake, tmp_path / "first", hasty)
+    words = lake.read("clips", ["clip_id", "sidecar"], "sidecar is not null").to_pylist()
+    for row in words:
+        row["sidecar"] = row["sidecar"].replace("moves", "glides")
+    lake.upsert("clips", words)
+    second = caption(lake, tmp_path / "second", hasty)
+    assert second["trained"] is True
+    assert second["by_source"] == {"sidecar": 32, "coca": 32}
+    (drift,) = second["drift"]
+    assert (drift["source"], drift["clips"]) == ("coca", 32)
+    assert caption(lake, tmp_path / "third", hasty)["drift"] == []
+    versions = [
+        set(lake.read(table, where=f"{column} = 'coca'")[name].to_pylist())
+        for table, column, name in (
+            ("captions", "source", "version"),
+            ("clips", "caption_source", "caption_version"),
+        )
+    ]
+    assert versions == [{drift["version"], drift["previous"]}, {drift["version"]}]
 
 
 def test_a_stop_leaves_no_captioner_and_no_caption(lake: Lake, tmp_path: Path) -> None:

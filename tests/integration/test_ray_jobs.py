@@ -15,6 +15,7 @@ from infra.errors import InfrastructureError, InputError, JobCancelledError, Job
 from infra.job_files import read_json
 from infra.ray_jobs import Job, RayJobs
 from infra.settings import Settings
+from tests.conftest import CAPTION_KEY
 
 TESTS = Path(__file__).parents[1]
 PYTHONPATH = f"{Path(infra.__file__).parents[1]}:{TESTS}"
@@ -72,6 +73,17 @@ def test_result_progress_and_logs_arrive_once(jobs: RayJobs) -> None:
     assert progress[-1]["metrics"] == {"loss": 0.5}
     ours = [line for line in lines if line in {"adding", "added", "no end of line"}]
     assert ours == ["adding", "added", "no end of line"]
+
+
+def test_the_captioning_key_reaches_jobs_and_ray_does_not_tell_it(
+    jobs: RayJobs, ray_head: Settings
+) -> None:
+    from ray.job_submission import JobSubmissionClient
+
+    assert jobs.ensure(_job(act="key")) == {"key": CAPTION_KEY}
+    known = JobSubmissionClient(ray_head.ray_url).list_jobs()
+    assert known
+    assert CAPTION_KEY not in str(known)
 
 
 def test_user_error_keeps_its_class_and_words_and_is_not_retried(
