@@ -1,6 +1,9 @@
 """The caption job on a lake of real clips: it trains, captions the rest, and stays idle after."""
 
 import json
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -11,12 +14,14 @@ import pytest
 
 from captioning.job import main
 from captioning.recipe import CocaRecipe
-from infra.job_files import JobContext, run_job
+from infra.job_files import JobContext, run_job, write_json
 from infra.lake import Lake
 from infra.recipes import to_dict
 from infra.settings import Settings
 from infra.video import encode_mp4
 from tests.unit.captioning.bars import COLORS, STEPS, TINY, clip
+from tests.unit.captioning.chat_server import Reply, chat_server
+from tests.unit.captioning.chat_server import caption as said
 
 FPS, SCALE, LEAD_IN = 10.0, 4, 3
 RECIPE = replace(TINY, steps=150)
@@ -114,6 +119,30 @@ def test_other_words_train_another_version_and_its_drift_is_told(
         )
     ]
     assert versions == [{drift["version"], drift["previous"]}, {drift["version"]}]
+
+
+def test_a_kill_loses_no_answer_that_was_stored(lake: Lake, tmp_path: Path) -> None:
+    killed: list[subprocess.Popen[bytes]] = []
+
+    def answer(number: int, pictures: list[Any]) -> Reply:
+        if number == 9:
+            killed[0].kill()
+        return said(f"A bar, {len(pictures)} times.")
+
+    with chat_server(answer) as chat:
+        endpoint = {"url": chat.url, "model": "eye", "concurrency": 1}
+        spec = {"recipe": {"endpoint": endpoint, "prefer": ["endpoint"]}, "track": False}
+        path = tmp_path / "job" / "spec.json"
+        write_json(path, spec)
+        command = [sys.executable, "-m", "captioning.job", "--spec", str(path)]
+        killed.append(subprocess.Popen(command))
+        assert killed[0].wait(120) == -signal.SIGKILL
+        stored = lake.count("captions", "source = 'endpoint'")
+        assert stored == 8  # two batches of four
+        asked = len(chat.requests)
+        assert run_job(main, ["--spec", str(path)]) == 0
+        assert len(chat.requests) - asked == 64 - stored
+    assert lake.count("clips", "caption_source = 'endpoint'") == 64
 
 
 def test_a_stop_leaves_no_captioner_and_no_caption(lake: Lake, tmp_path: Path) -> None:

@@ -148,9 +148,14 @@ def test_a_film_that_was_replaced_takes_its_old_clips_along(
     refresh: Refresh, lake: Lake, footage: Path
 ) -> None:
     refresh()
+    ids = lake.read("clips")["clip_id"].to_pylist()
+    lake.upsert("captions", [{"clip_id": i, "source": "coca", "version": "c1"} for i in ids])
     write(footage / "a.mp4", shot(50, 40))
     assert refresh()["funnel"]["clips"] == 4
     assert lake.count("clips") == lake.count("clip_bytes") == 4
+    left = set(lake.read("clips")["clip_id"].to_pylist()).intersection(ids)
+    assert set(lake.read("captions")["clip_id"].to_pylist()) == left
+    assert len(left) == 3
 
 
 def test_a_new_recipe_replaces_what_the_old_one_made(refresh: Refresh, lake: Lake) -> None:
