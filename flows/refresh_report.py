@@ -114,7 +114,7 @@ def _asked(asked: dict[str, Any]) -> str:
     if asked["left"]:
         lines.append(f"Not asked about: {asked['left']} clips.")
     if asked["stopped"]:
-        lines.append(f"It was asked no more, for {plain(asked['stopped'])}.")
+        lines.append(f"It was asked no more: {plain(asked['stopped'])}.")
     if asked["failed"] or asked["left"]:
         lines.append("These clips have another caption for now; the next refresh asks again.")
     return " ".join(lines)

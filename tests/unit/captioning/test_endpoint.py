@@ -101,12 +101,23 @@ def test_each_clip_is_described_from_its_own_frames(lake: Lake) -> None:
         "version": rows[0]["caption_version"], "asked": 6, "answered": 6, "failed": {}, "left": 0,
         "tokens": 600, "stopped": "",
     }  # fmt: skip
-    assert chat.most_at_once == 2
     request = chat.requests[0]
     assert (request["model"], request["response_format"]["type"]) == ("eye", "json_schema")
     urls = [part["image_url"]["url"] for part in request["messages"][0]["content"][1:]]
     assert len(urls) == 3
     assert all(url.startswith("data:image/jpeg;base64,") for url in urls)
+
+
+def test_as_many_are_asked_at_once_as_the_recipe_allows(lake: Lake) -> None:
+    pair = threading.Barrier(2)
+
+    def answer(number: int, pictures: list[Any]) -> Reply:
+        pair.wait(60)  # one alone would wait in vain
+        return seen(number, pictures)
+
+    with chat_server(answer) as chat:
+        assert job(lake, chat, concurrency=2)["endpoint"]["answered"] == 6
+    assert chat.most_at_once == 2
 
 
 def test_frames_are_scaled_to_the_side_asked_for_and_never_up(lake: Lake) -> None:
@@ -223,7 +234,7 @@ def test_slow_answers_are_not_waited_for(lake: Lake) -> None:
     assert result["by_source"] == {"endpoint": 4, "facts": 2}
 
 
-def test_an_answer_that_drips_ends_with_the_patience_for_its_clip(lake: Lake) -> None:
+def test_no_clip_is_waited_for_longer_than_the_patience_for_it(lake: Lake) -> None:
     ended = threading.Event()
 
     def answer(number: int, pictures: list[Any]) -> Reply:
