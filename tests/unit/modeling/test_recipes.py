@@ -11,5 +11,5 @@ def test_a_recipe_comes_back_from_its_own_json() -> None:
 
 
 def test_an_unknown_choice_is_refused_with_those_that_exist() -> None:
-    with pytest.raises(InputError, match="solver is 'heun'.*'euler', 'adams'"):
+    with pytest.raises(InputError, match=r"solver is 'heun'.*'euler', 'adams'"):
         from_dict(SamplerRecipe, {"solver": "heun"})
