@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import cv2
 import numpy as np
@@ -9,12 +10,14 @@ import numpy.typing as npt
 
 from captioning.captioner import Clip
 from captioning.recipe import CocaRecipe
+from infra.errors import InputError
 from infra.lake import Lake
 from infra.video import read_clip
 
 Frames = npt.NDArray[np.uint8]
 
 CLIPS_AT_ONCE = 128  # bytes of so many clips are in memory together
+KEPT_BYTES = 512 << 20
 
 
 def look_times(duration_s: float, recipe: CocaRecipe) -> list[float]:
@@ -25,22 +28,68 @@ def look_times(duration_s: float, recipe: CocaRecipe) -> list[float]:
     return [(first + index) / recipe.frame_rate for index in range(looked)]
 
 
-def read_frames(
-    lake: Lake, clips: Sequence[Clip], recipe: CocaRecipe, threads: int
-) -> Iterator[tuple[Clip, Frames]]:
-    """Every clip with its looked-at frames (N, cell, cell, 3), in the order given."""
-    with ThreadPoolExecutor(threads) as pool:
-        for start in range(0, len(clips), CLIPS_AT_ONCE):
-            some = clips[start : start + CLIPS_AT_ONCE]
-            stored: Mapping[str, bytes] = lake.read_clip_bytes([clip.clip_id for clip in some])
-            frames = pool.map(lambda clip: _frames(stored[clip.clip_id], clip, recipe), some)  # noqa: B023
-            yield from zip(some, frames, strict=True)
+class FrameReader:
+    """Decodes clips, and keeps the frames of as many as KEPT_BYTES hold: training, captioning and
+    embedding look at the same ones."""
+
+    def __init__(self, lake: Lake, recipe: CocaRecipe, threads: int) -> None:
+        self._lake = lake
+        self._recipe = recipe
+        self._threads = threads
+        self._kept: dict[str, Frames] = {}
+        self._room = KEPT_BYTES
+
+    def read(self, clips: Sequence[Clip]) -> Iterator[tuple[Clip, Frames]]:
+        """Every clip with its looked-at frames (N, cell, cell, 3), in the order given.
+
+        Raises:
+            InputError: a clip that does not decode.
+        """
+        for clip, frames in self.read_what_decodes(clips):
+            if isinstance(frames, InputError):
+                raise frames
+            yield clip, frames
+
+    def read_what_decodes(
+        self, clips: Sequence[Clip]
+    ) -> Iterator[tuple[Clip, Frames | InputError]]:
+        """As `read`, with the error in place of the frames of a clip that does not decode."""
+        with ThreadPoolExecutor(self._threads) as pool:
+            for start in range(0, len(clips), CLIPS_AT_ONCE):
+                some = clips[start : start + CLIPS_AT_ONCE]
+                new = [clip for clip in some if clip.clip_id not in self._kept]
+                stored = self._lake.read_clip_bytes([clip.clip_id for clip in new])
+                decode = partial(_decoded, stored, self._recipe)
+                found = dict(
+                    zip((clip.clip_id for clip in new), pool.map(decode, new), strict=True)
+                )
+                for clip in some:
+                    yield clip, self._keep(clip.clip_id, found)
+
+    def _keep(self, clip_id: str, found: Mapping[str, Frames | InputError]) -> Frames | InputError:
+        if clip_id in self._kept:
+            return self._kept[clip_id]
+        frames = found[clip_id]
+        if isinstance(frames, InputError):
+            return frames
+        if frames.nbytes <= self._room:
+            self._kept[clip_id] = frames
+            self._room -= frames.nbytes
+        return frames
 
 
-def _frames(data: bytes, clip: Clip, recipe: CocaRecipe) -> Frames:
+def _decoded(stored: Mapping[str, bytes], recipe: CocaRecipe, clip: Clip) -> Frames | InputError:
+    try:
+        return _frames(stored, recipe, clip)
+    except InputError as error:
+        return error
+
+
+def _frames(stored: Mapping[str, bytes], recipe: CocaRecipe, clip: Clip) -> Frames:
     """The whole frame, squeezed: a crop would cut off what the caption names."""
     scale = recipe.cell / min(clip.width, clip.height)
     size = (round(clip.height * scale), round(clip.width * scale))
+    data = stored[clip.clip_id]
     frames = read_clip(data, clip.offset_s, look_times(clip.duration_s, recipe), size)
     return squeeze(frames, recipe.cell)
 

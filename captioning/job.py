@@ -1,8 +1,10 @@
-"""Caption every accepted clip that lacks a caption by the captioners of this recipe.
+"""Caption every accepted clip that lacks a caption by the captioners of this recipe; then embed and
+compare clips.
 
     python -m captioning.job --spec spec.json
 
-spec: {"recipe": {...CaptionRecipe}, "track": true}; "track": false trains without MLflow.
+spec: {"recipe": {...CaptionRecipe}, "likeness": {...LikenessRecipe}, "track": true};
+      "track": false trains without MLflow.
 
 The captioners are asked in the order of `recipe.prefer`, each about the clips that those before it
 left without words: a person's words win, then the endpoint if the recipe names one, then CoCa,
@@ -13,6 +15,7 @@ say whose it is, and `caption_score` how sure that one was.
 """
 
 import sys
+import time
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -22,9 +25,11 @@ from captioning.captions import Captions
 from captioning.drift import drift, watch_rank, watched
 from captioning.endpoint import EndpointCaptioner
 from captioning.facts import FactsCaptioner
+from captioning.frames import FrameReader
+from captioning.likeness import Likeness
 from captioning.progress import Progress
 from captioning.recaption import Recaptioner
-from captioning.recipe import CaptionRecipe
+from captioning.recipe import CaptionRecipe, LikenessRecipe
 from infra.job_files import JobContext, run_job
 from infra.lake import Lake
 from infra.recipes import from_dict
@@ -41,14 +46,18 @@ COLUMNS = (
 def main(context: JobContext) -> dict[str, Any]:
     """Returns {"captioned": clips whose caption changed, "by_source": of these, "trained",
     "heldout", "seconds": of CoCa, "endpoint": {"version", "asked", "answered", "failed": {reason:
-    clips}, "left", "tokens", "stopped"} or {}, "drift": [{"source", "version", "previous", …}]}.
+    clips}, "left", "tokens", "stopped"} or {}, "drift": [{"source", "version", "previous", …}],
+    "embedded", "near_duplicates"}.
     """
     recipe = from_dict(CaptionRecipe, context.spec.get("recipe", {}))
+    alike = from_dict(LikenessRecipe, context.spec.get("likeness", {}))
     settings, progress = Settings(), Progress(context)
     lake = Lake(settings.lake_uri)
     rows = lake.read("clips", columns=COLUMNS, where="status = 'accepted'").to_pylist()
     clips = [_clip(row) for row in rows]
-    coca = _coca(recipe, settings, lake, clips, progress, track=context.spec.get("track", True))
+    frames = FrameReader(lake, recipe.coca, settings.cpu_count)
+    track = context.spec.get("track", True)
+    coca = _coca(recipe, settings, lake, clips, progress, frames, track=track)
     endpoint = EndpointCaptioner(settings, lake, recipe.endpoint, progress)
     speakers: dict[str, Captioner | None] = {
         "sidecar": SidecarCaptioner(),
@@ -64,15 +73,21 @@ def main(context: JobContext) -> dict[str, Any]:
     made = _choose(rows, captioners, captions)
     changes = [_drift(captioner, rows, clips, made, captions) for captioner in captioners]
     lake.upsert("clips", list(made.values()))
+    began = time.monotonic()
+    words = {clip.clip_id: clip.words for clip in clips if clip.words}
+    likeness = Likeness(context, settings, lake, recipe.coca, alike, words)
+    alike_found = likeness.update(clips, frames)
+    seconds = {**(coca.seconds if coca else {}), "likeness": time.monotonic() - began}
     context.progress(1, 1, f"captioned {len(made)} clips")
     return {
         "captioned": len(made),
         "by_source": dict(Counter(row["caption_source"] for row in made.values())),
         "trained": coca.trained if coca else False,
         "heldout": coca.heldout if coca else {},
-        "seconds": coca.seconds if coca else {},
+        "seconds": seconds,
         "endpoint": endpoint.result() if endpoint in captioners else {},
         "drift": [change for change in changes if change],
+        **alike_found,
     }
 
 
@@ -82,6 +97,7 @@ def _coca(
     lake: Lake,
     clips: Sequence[Clip],
     progress: Progress,
+    frames: FrameReader,
     *,
     track: bool,
 ) -> Recaptioner | None:
@@ -90,7 +106,7 @@ def _coca(
     can_learn = recipe.coca.pretrained_model or len(labelled) >= recipe.coca.min_labelled
     if "coca" not in recipe.order or not can_learn:
         return None
-    return Recaptioner(settings, lake, recipe.coca, labelled, progress, track=track)
+    return Recaptioner(settings, lake, recipe.coca, labelled, progress, frames, track=track)
 
 
 def _ask(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from captioning.caches import find_captioner, new_place
 from captioning.captioner import Clip, Told
-from captioning.frames import read_frames
+from captioning.frames import FrameReader
 from captioning.progress import Progress
 from captioning.recipe import CocaRecipe
 from infra.lake import Lake
@@ -42,6 +42,7 @@ class Recaptioner:
         recipe: CocaRecipe,
         labelled: Sequence[Clip],
         progress: Progress,
+        frames: FrameReader,
         *,
         track: bool,
     ) -> None:
@@ -50,6 +51,7 @@ class Recaptioner:
         self.recipe = recipe
         self.labelled = labelled
         self.progress = progress
+        self.frames = frames
         self.track = track
         self.trained = False
         self.heldout: dict[str, float] = {}
@@ -81,7 +83,7 @@ class Recaptioner:
         began = time.monotonic()
         told: list[Told | None] = []
         waiting = []
-        for _, frames in read_frames(self.lake, clips, self.recipe, self.settings.cpu_count):
+        for _, frames in self.frames.read(clips):
             waiting.append(frames)
             if len(waiting) == CLIPS_AT_ONCE or len(told) + len(waiting) == len(clips):
                 told += self._loaded.caption(views_of(waiting, self.recipe))
@@ -117,10 +119,9 @@ class Recaptioner:
         from captioning.training import Labelled, train
 
         began = time.monotonic()
-        threads = self.settings.cpu_count
         clips = [
             Labelled(clip_id=clip.clip_id, frames=frames, caption=clip.words)
-            for clip, frames in read_frames(self.lake, self.labelled, self.recipe, threads)
+            for clip, frames in self.frames.read(self.labelled)
         ]
         began = self._spent("decode_labelled", began)
         with self._run(len(clips)) as run:

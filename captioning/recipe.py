@@ -115,6 +115,29 @@ class CocaRecipe:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LikenessRecipe:
+    """When two clips show the same. Distances are in levels of 255."""
+
+    version: int = 1
+    """Of the code that embeds clips and signs them; raise it when its results change."""
+    key_every: int = 4
+    """Of so many looked-at frames, one is compared with those of all other clips."""
+    key_distance: float = 14.0
+    """Root mean square distance of two such frames below which their clips are compared."""
+    mean_distance: float = 3.0
+    """Mean difference of the colour grids over the time that both clips show."""
+    cell_distance: float = 14.0
+    """Mean over that time of the grid cell that differs most."""
+    min_overlap: float = 0.6
+    """Share of the shorter clip that both must show."""
+    min_frames: int = 5
+    """…and looked-at frames that it must have: a picture alone proves little."""
+    min_cosine: float = 0.97
+    """Of embeddings, from which clips show the same to a pretrained model. One that was trained
+    here on captions sees no more than captions tell, and is not asked."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class CaptionRecipe:
     """Who captions. `prefer`: of the captions that a clip has, the one of the first source here is
     `clips.caption`; a source that is left out does not speak. Measured facts are always the last

@@ -9,6 +9,7 @@ from prefect.events import emit_event
 from prefect.states import Completed
 from prefect.variables import Variable
 
+from captioning.recipe import LikenessRecipe
 from flows import caption_recipe, ingest_recipe, refresh_report
 from flows.automations import CHANGE, RELEASE_CREATED
 from flows.steps import log, run_step, stop_jobs, stopping_jobs
@@ -52,6 +53,7 @@ def refresh_data(
     # Lance brings pandas along: seconds that no other command should pay.
     from infra.lake import Lake
     from infra.releases import create_release, get_release
+    from infra.upkeep import keep_up
 
     settings, spec = Settings(), dict[str, Any](retry=True)
     if retry:
@@ -61,7 +63,9 @@ def refresh_data(
         spec = {"uri": uri}
     catalog, lake = Catalog(settings.catalog_url), Lake(settings.lake_uri)
     reading, captioning = ingest_recipe.load(settings), caption_recipe.load(settings)
-    marks = {"ingest": fingerprint(reading), "caption": fingerprint(captioning)}
+    alike = LikenessRecipe()
+    recipes = {"ingest": reading, "caption": captioning, "likeness": alike}
+    marks = {step: fingerprint(recipe) for step, recipe in recipes.items()}
     with stopping_jobs():
         ingested = run_step(
             "ingest",
@@ -71,7 +75,13 @@ def refresh_data(
         if is_released(lake, catalog, marks, where, captioning.unanswered):
             captioned: dict[str, Any] = {"captioned": 0, "by_source": {}}
         else:
-            captioned = run_step("caption", "captioning.job", {"recipe": to_dict(captioning)})
+            captioned = run_step(
+                "caption",
+                "captioning.job",
+                {"recipe": to_dict(captioning), "likeness": to_dict(alike)},
+            )
+            for act in keep_up(lake):
+                log.info("%s", act)
     release, created = create_release(
         lake, catalog, fingerprints=marks, name=release_name, where=where
     )

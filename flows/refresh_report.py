@@ -75,6 +75,11 @@ def funnel(ingested: dict[str, Any], captioned: dict[str, Any]) -> str:
         f"New in this run: {ingested['new_sources']} films, {ingested['new_clips']} clips, "
         f"{ingested['seconds']:.0f} s of footage."
     )
+    if copies := captioned.get("near_duplicates"):
+        parts.append(
+            f"{copies} clips show what a better clip of another film shows; "
+            'a release without them: `--where "duplicate_of is null"`.'
+        )
     return "\n\n".join(parts)
 
 

@@ -30,6 +30,8 @@ class Done:
     alone: bool = True
     """False when a job was at work, whose unfinished writes may hold the film for a week."""
     caches: list[str] = field(default_factory=list)
+    copies: dict[str, int] = field(default_factory=dict)
+    """Clips of other films that show the same, by the film's id; they stay."""
 
 
 def take_down(settings: Settings, name: str, reason: str = "") -> Done:
@@ -47,7 +49,7 @@ def take_down(settings: Settings, name: str, reason: str = "") -> Done:
     from infra.lake import Lake
     from infra.lineage import Lineage, find_sources
     from infra.takedowns import record_takedown
-    from ingest.withdraw import clip_ids, same_films, withdraw
+    from ingest.withdraw import clip_ids, same_films, shown_elsewhere, withdraw
 
     catalog, lake, tracking = (
         Catalog(settings.catalog_url), Lake(settings.lake_uri), Tracking(settings.mlflow_url)
@@ -57,6 +59,7 @@ def take_down(settings: Settings, name: str, reason: str = "") -> Done:
     source_ids = sorted({row["source_id"] for row in rows})
     lineage = Lineage(lake, catalog, tracking.versions())
     found = lineage.source(rows)
+    copies = shown_elsewhere(lake, source_ids)
     clips = clip_ids(lake, source_ids, [release.name for release in lineage.releases])
 
     # The record first: what is removed can no longer tell who has seen it.
@@ -79,6 +82,7 @@ def take_down(settings: Settings, name: str, reason: str = "") -> Done:
         champion=champion.version if champion is not None and seen else "",
         alone=alone,
         caches=[str(path) for path in caches],
+        copies=copies,
     )
 
 
@@ -122,6 +126,11 @@ def report(done: Done) -> Iterator[str]:
         yield f"release {name} held {counts['clips']} of them ({counts['seconds']:.0f} s)"
     for version, facts in done.model_versions.items():
         yield f"model version {version} was trained on release {facts['release']}: marked {TAG}"
+    for source_id, count in done.copies.items():
+        yield (
+            f"film {source_id[:16]} holds {count} clips that show the same, and they stay: "
+            f"reel takedown {source_id[:16]}, if they must go"
+        )
     if done.champion:
         yield f"version {done.champion} is the champion: train without the film (reel train)"
     yield (

@@ -74,7 +74,12 @@ def _erase_from_tags(dataset: Any, column: str, ids: Sequence[str]) -> None:
 
 
 def _scrub(dataset: Any, column: str, ids: Sequence[str]) -> None:
-    """Delete the rows, and write the fragments that hide deleted rows anew without them."""
+    """Delete the rows, and write the fragments that hide deleted rows anew without them.
+
+    Indices go, too: they hold words and vectors of deleted rows. Whoever needs one makes it anew.
+    """
+    for index in dataset.describe_indices():
+        dataset.drop_index(index.name)
     for first in range(0, len(ids), IDS_PER_DELETE):
         where = _where(column, ids[first : first + IDS_PER_DELETE])
         if dataset.count_rows(where):

@@ -24,7 +24,6 @@ METADATA_CACHE_BYTES = 64 << 20  # Lance's default of 1 GiB + 6 GiB per opened t
 INDEX_CACHE_BYTES = 64 << 20
 IDS_PER_QUERY = 512
 BATCH_BYTES = 16 << 20  # of clips that are in memory while they are written
-CAPTION_INDEX = "caption_words"
 
 Rows: TypeAlias = list[dict[str, Any]] | pa.Table
 
@@ -80,12 +79,12 @@ class Lake:
         release: str | None = None,
     ) -> pa.Table:
         """Rows of `table`; all columns but a blob when `columns` is None."""
-        wanted = list(columns) if columns is not None else _spec(table).plain_columns
         dataset = self._open(table, release)
+        wanted = list(columns) if columns is not None else _stored(dataset, table)
         try:
             result: pa.Table = dataset.to_table(columns=wanted, filter=where)
         except (OSError, ValueError) as error:
-            raise _bad_query(table, where, error) from error
+            raise bad_query(table, where, error) from error
         return result
 
     def count(self, table: str, where: str | None = None, release: str | None = None) -> int:
@@ -94,41 +93,7 @@ class Lake:
         try:
             return int(dataset.count_rows(where))
         except (OSError, ValueError) as error:
-            raise _bad_query(table, where, error) from error
-
-    def search_captions(
-        self, text: str, columns: Sequence[str], where: str | None = None, limit: int = 20
-    ) -> pa.Table:
-        """Clips by how well their caption matches the words of `text`, best first.
-
-        Words are stemmed ("cars" finds "car"); the column `_score` holds the BM25 score. The
-        full-text index is made at the first search and kept up with the table at later ones.
-        """
-        self._index_captions()
-        dataset = self._open("clips")
-        query = {"columns": ["caption"], "query": text}
-        try:
-            found: pa.Table = dataset.to_table(
-                columns=[*columns, "_score"],
-                filter=where,
-                prefilter=True,
-                disable_scoring_autoprojection=True,
-                full_text_query=query,
-                limit=limit,
-            )
-        except (OSError, ValueError) as error:
-            raise _bad_query("clips", where, error) from error
-        return found.sort_by([("_score", "descending")])
-
-    def _index_captions(self) -> None:
-        dataset = self._open("clips")
-        if any(index.name == CAPTION_INDEX for index in dataset.describe_indices()):
-            dataset.optimize.optimize_indices()
-            return
-        # "up" and "down" count as stop words, and a caption's words all mean something.
-        dataset.create_scalar_index(
-            "caption", "INVERTED", name=CAPTION_INDEX, stem=True, remove_stop_words=False
-        )
+            raise bad_query(table, where, error) from error
 
     def append(self, table: str, rows: Rows) -> None:
         """Add rows; columns left out are null. The keys must be new: nothing checks it."""
@@ -159,7 +124,7 @@ class Lake:
         try:
             dataset.delete(where)
         except (OSError, ValueError) as error:
-            raise _bad_query(table, where, error) from error
+            raise bad_query(table, where, error) from error
 
     def write_clip_bytes(self, clips: Mapping[str, bytes | Path]) -> None:
         """Store encoded clips, bytes or files of them, by clip id in one commit.
@@ -231,8 +196,9 @@ class Lake:
         total = 0
         for table in CONTENT_TABLES:
             spec = TABLES[table]
-            columns = sorted(set(spec.plain_columns) - spec.volatile)
-            for batch in self._open(table, release).to_batches(columns=columns):
+            dataset = self._open(table, release)
+            columns = sorted(set(_stored(dataset, table)) - spec.volatile)
+            for batch in dataset.to_batches(columns=columns):
                 for row in batch.to_pylist():
                     line = json.dumps([table, row], sort_keys=True, default=bytes.hex)
                     # A sum of row hashes is the same in any row order.
@@ -296,6 +262,11 @@ def _spec(table: str) -> TableSpec:
     if table not in TABLES:
         raise InputError(f"the lake has no table {table!r}; its tables are {', '.join(TABLES)}")
     return TABLES[table]
+
+
+def _stored(dataset: Any, table: str) -> list[str]:
+    """Plain columns that this version has: a release may be older than a column."""
+    return [name for name in _spec(table).plain_columns if name in dataset.schema.names]
 
 
 def _check_columns(rows: Rows, spec: TableSpec, table: str) -> None:
@@ -364,6 +335,7 @@ def _clip_batches(clips: Mapping[str, bytes | Path]) -> Iterator[pa.RecordBatch]
             ids, blobs, size = [], [], 0
 
 
-def _bad_query(table: str, where: str | None, error: Exception) -> InputError:
+def bad_query(table: str, where: str | None, error: Exception) -> InputError:
+    """What Lance said of a condition, in one sentence."""
     reason = str(error).split(", /")[0].strip()  # what follows is a path in Lance's own source
     return InputError(f"cannot read table {table!r} where {where or 'anything'}: {reason}")

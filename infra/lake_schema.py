@@ -32,6 +32,8 @@ def _schema(*keys: str, **types: pa.DataType) -> pa.Schema:
 
 _TEXT, _INT, _LONG, _REAL = pa.string(), pa.int32(), pa.int64(), pa.float64()
 
+EMBEDDING_SIZE = 768  # of the largest common image towers (ViT-L/14); shorter ones end in zeros
+
 TABLES: dict[str, TableSpec] = {
     "sources": TableSpec(
         key=("uri",),
@@ -63,6 +65,11 @@ TABLES: dict[str, TableSpec] = {
     ),
     "clips": TableSpec(
         key=("clip_id",),
+        # What follows from pixels by floating point may differ from machine to machine, and is made
+        # anew whenever the captioner is. What is concluded from it, groups and split, does count.
+        volatile=frozenset(
+            {"embedding", "embedding_recipe", "signature", "near_duplicates", "duplicate_recipe"}
+        ),
         schema=_schema(
             "clip_id",
             source_id=_TEXT,
@@ -88,6 +95,12 @@ TABLES: dict[str, TableSpec] = {
             caption_version=_TEXT,  # with clip and source the key of `captions`
             split=_TEXT,  # train | val
             recipe=_TEXT,
+            embedding=pa.list_(pa.float32(), EMBEDDING_SIZE),  # of length 1
+            embedding_recipe=_TEXT,  # only embeddings of one recipe can be compared
+            signature=pa.binary(),  # uint8 colour grids over time, in which copies are recognized
+            near_duplicates=pa.list_(_TEXT),  # clips that were there before; null: not compared yet
+            duplicate_recipe=_TEXT,
+            duplicate_of=_TEXT,  # the best of the clips that show the same; null: this one
         ),
     ),
     "captions": TableSpec(  # all that captioners said; `clips` says which of it is used

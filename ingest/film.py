@@ -10,6 +10,7 @@ from typing import Any
 import cv2
 
 from infra.recipes import fingerprint
+from infra.splits import split_of
 from ingest.clips import Span, clip_id, extract, plan
 from ingest.containers import UnreadableError
 from ingest.decode import Film, read_film
@@ -183,8 +184,3 @@ def _clip_row(source: Row, seen: _Seen, span: Span, offset_s: float | None) -> R
         "split": split_of(source_id),
         "recipe": source["recipe"],
     }
-
-
-def split_of(source_id: str) -> str:
-    """A whole film is for training or for validation, by its content alone."""
-    return "val" if int(source_id[:8], 16) % 16 == 0 else "train"

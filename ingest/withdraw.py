@@ -6,6 +6,8 @@ status `withdrawn` for each file, with the hash of its bytes and the signature o
 which the next refresh knows the film again, wherever it turns up.
 """
 
+from collections import Counter
+
 from infra.errors import InputError
 from infra.lake import Lake, quote_all
 from ingest import quarantine
@@ -39,6 +41,25 @@ def clip_ids(lake: Lake, source_ids: list[str], releases: list[str]) -> list[str
     for release in (None, *releases):
         found.update(lake.read("clips", ["clip_id"], where, release)["clip_id"].to_pylist())
     return sorted(found)
+
+
+def shown_elsewhere(lake: Lake, source_ids: list[str]) -> dict[str, int]:
+    """How many clips of other films show the same as clips of these, by the film's id."""
+    if "duplicate_of" not in lake.dataset("clips").schema.names:
+        return {}  # of a version that did not compare clips, and no refresh has been since
+    groups = set[str]()
+    rows = lake.read("clips", ["clip_id", "source_id", "duplicate_of"], "status = 'accepted'")
+    for row in (clips := rows.to_pylist()):
+        if row["source_id"] in source_ids:
+            groups.add(row["duplicate_of"] or row["clip_id"])
+    return dict(
+        Counter(
+            row["source_id"]
+            for row in clips
+            if row["source_id"] not in source_ids
+            and (row["duplicate_of"] or row["clip_id"]) in groups
+        )
+    )
 
 
 def withdraw(lake: Lake, rows: list[Row]) -> None:

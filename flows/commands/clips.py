@@ -1,6 +1,7 @@
 """Looking at clips: search, filters, export."""
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,45 +11,91 @@ from flows.commands.common import open_lake, open_settings
 from infra.errors import InputError
 
 if TYPE_CHECKING:
+    from infra.lake import Lake
     from infra.thresholds import Threshold
 
 SHEET_COLUMNS = 6
+CLIP_ID = re.compile("[0-9a-f]{8,}")
 
 
 def search(
     text: Annotated[str, typer.Argument(help="words of the caption")] = "",
+    like: Annotated[
+        str, typer.Option(help="a video or picture file, or a clip's id", metavar="FILE|CLIP")
+    ] = "",
     where: Annotated[str, typer.Option(help='a condition: "motion > 0.2"')] = "",
     limit: Annotated[int, typer.Option(min=1, help="how many clips")] = 24,
     out: Annotated[Path | None, typer.Option(help="contact sheet (PNG) to write")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="rows as JSON")] = False,
 ) -> None:
-    """Find clips by what their captions say and by their scores; draws a contact sheet."""
-    from infra.previews import COLUMNS, middle_frames
-    from infra.releases import view
+    """Find clips by what their captions say, by likeness, by their scores; draws a contact sheet.
 
-    if not text and not where:
-        raise InputError('nothing to search for; give words, or --where "motion > 0.2"')
+    The score is BM25 for words, the cosine for likeness, and for both the sum of 1 / (60 + rank).
+    """
+    from infra.previews import middle_frames
+
+    if not text and not where and not like:
+        raise InputError(
+            'nothing to search for; give words, --like FILE, or --where "motion > 0.2"'
+        )
     lake = open_lake()
-    columns = [*COLUMNS, "source_id", "motion", "sharpness", "luma"]
-    condition = view(where)
-    if text:
-        rows = lake.search_captions(text, columns, condition, limit).to_pylist()
-    else:
-        rows = lake.read("clips", columns, condition).sort_by("clip_id").to_pylist()[:limit]
+    rows = _search(lake, text, like, where, limit)
     if as_json:
         print(json.dumps([{**row, "score": row.pop("_score", None)} for row in rows], indent=1))
     else:
         for row in rows:
-            score = f"{row['_score']:6.2f}  " if "_score" in row else ""
+            score = f"{row['_score']:7.4f}  " if "_score" in row else ""
             print(f"{score}{row['clip_id']}  {_seconds(row)}  {row['caption'] or 'no caption'}")
     if not rows:
-        raise InputError("no clip matches; use fewer words or a wider condition")
+        raise InputError("no clip matches; use other words or a wider condition")
     out = out or open_settings().home / "search.png"
     frames = middle_frames(lake, rows, None)
     labels = [f"{row['caption'] or 'no caption'} · {row['clip_id'][:8]}" for row in rows]
     _draw(list(zip(frames, labels, strict=True)), out)
     if not as_json:
         print(f"{len(rows)} clips, drawn in {out}")
+
+
+def _search(lake: "Lake", text: str, like: str, where: str, limit: int) -> list[dict[str, Any]]:
+    """Rows of accepted clips with all that is shown of them, best first."""
+    from infra import search as find
+    from infra.lake import quote
+    from infra.previews import COLUMNS
+    from infra.releases import view
+
+    columns = [*COLUMNS, "source_id", "motion", "sharpness", "luma", "duplicate_of"]
+    condition = view(where)
+    if like:
+        query, version, itself = _query(lake, like)
+        condition += f" and clip_id != {quote(itself)}" if itself else ""
+        if text:
+            table = find.by_both(lake, text, query, version, columns, condition, limit)
+        else:
+            table = find.by_likeness(lake, query, version, columns, condition, limit)
+    elif text:
+        table = find.by_words(lake, text, columns, condition, limit)
+    else:
+        table = lake.read("clips", columns, condition).sort_by("clip_id").slice(0, limit)
+    rows: list[dict[str, Any]] = table.to_pylist()
+    return rows
+
+
+def _query(lake: "Lake", like: str) -> tuple[Any, str, str]:
+    """The vector to compare with, the version that made it, and the clip's id if it is one."""
+    from infra.search import embedding_of, embedding_version
+
+    path = Path(like).expanduser()
+    if not path.is_file() and CLIP_ID.fullmatch(like):
+        return embedding_of(lake, like)
+    if not path.is_file():
+        raise InputError(f"{like!r} is neither a file nor a clip's id; give one of them")
+    from captioning.embedding import open_embedder
+    from captioning.query import embed_file
+    from flows import caption_recipe
+
+    settings, version = open_settings(), embedding_version(lake)
+    embedder = open_embedder(settings.home, version, caption_recipe.load(settings).coca)
+    return embed_file(path, embedder), version, ""
 
 
 def filters(

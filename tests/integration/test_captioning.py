@@ -47,6 +47,7 @@ def add(lake: Lake, starts: range) -> None:
         rows.append(
             {
                 "clip_id": clip_id,
+                "source_id": "1" * 64,
                 "status": "accepted",
                 "start_s": 2.0,
                 "end_s": 2.0 + len(small) / FPS,
@@ -75,11 +76,22 @@ def right(lake: Lake) -> float:
     return sum(hits) / len(hits)
 
 
+def colour_of_likest(lake: Lake) -> float:
+    """Share of clips whose likest clip, to the captioner that was trained here, has its colour."""
+    rows = lake.read("clips", ["clip_id", "embedding", "embedding_recipe"]).to_pylist()
+    assert len({row["embedding_recipe"] for row in rows}) == 1
+    vectors = np.array([row["embedding"] for row in rows])
+    likest = (vectors @ vectors.T - 2 * np.eye(len(rows))).argmax(axis=1)
+    colors = [row["clip_id"].split("-")[0] for row in rows]
+    return sum(colors[index] == colors[other] for index, other in enumerate(likest)) / len(rows)
+
+
 def test_trains_once_captions_the_rest_and_stays_idle(lake: Lake, tmp_path: Path) -> None:
     first = caption(lake, tmp_path / "first")
     assert first["trained"] is True
     assert first["by_source"] == {"sidecar": 32, "coca": 32}
     assert first["heldout"]["clips"] > 0
+    assert first["embedded"] == 64
     assert right(lake) > 0.6  # chance is 0.25
 
     versions = lake.versions()
@@ -90,6 +102,8 @@ def test_trains_once_captions_the_rest_and_stays_idle(lake: Lake, tmp_path: Path
     third = caption(lake, tmp_path / "third")
     assert third["trained"] is False
     assert third["by_source"] == {"coca": 4}
+    assert third["embedded"] == 4
+    assert colour_of_likest(lake) > 0.8  # chance is 0.5
     assert third["heldout"] == first["heldout"]
     assert third["drift"] == []
     progress = json.loads((tmp_path / "third" / "progress.json").read_text())

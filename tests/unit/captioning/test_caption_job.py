@@ -4,12 +4,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from captioning.job import main
 from infra.errors import InputError
 from infra.job_files import JobContext
 from infra.lake import Lake
+from infra.video import encode_mp4
 
 
 @pytest.fixture
@@ -20,9 +22,14 @@ def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
     return lake
 
 
+CLIP = encode_mp4(np.zeros((4, 48, 64, 3), np.uint8), 4.0)
+
+
 def add(lake: Lake, clip_id: str, **values: Any) -> None:
+    lake.write_clip_bytes({clip_id: CLIP})
     row = {
         "clip_id": clip_id,
+        "source_id": "1" * 64,
         "status": "accepted",
         "start_s": 0.0,
         "end_s": 1.0,

@@ -53,8 +53,9 @@ def add(lake: Lake, count: int) -> None:
     lake.upsert(
         "clips",
         [
-            {"clip_id": name, "status": "accepted", "start_s": 2.0, "end_s": 3.0, "offset_s": 0.0,
-             "width": 80, "height": 48, "facts_json": '{"light": "dark"}'}
+            {"clip_id": name, "source_id": "1" * 64, "status": "accepted", "start_s": 2.0,
+             "end_s": 3.0, "offset_s": 0.0, "width": 80, "height": 48,
+             "facts_json": '{"light": "dark"}'}
             for name in names
         ],
     )  # fmt: skip

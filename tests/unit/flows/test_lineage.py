@@ -19,6 +19,7 @@ from infra.errors import InfrastructureError, InputError, NotFoundError
 from infra.job_files import write_json
 from infra.lake import Lake
 from infra.releases import create_release, get_release, list_releases
+from infra.search import by_words
 from infra.settings import Settings
 from infra.takedowns import list_takedowns
 from infra.tracking import ModelVersion
@@ -248,6 +249,27 @@ def test_a_takedown_leaves_no_byte_on_disk(
         assert release.content_hash == lake.content_hash(release.name)
         assert release.counts["clips"] == 3
         assert release.captions == {"coca": {"c1": 3}}
+
+
+def test_a_takedown_leaves_no_index_that_knows_the_film(lake: Lake, own_home: Settings) -> None:
+    by_words(lake, "disc", ["clip_id"])
+    lake.tag("r2")
+    lake.upsert("clips", [{"clip_id": "f" * 32, "source_id": GOOD, "caption": "a disc"}])
+    by_words(lake, "disc", ["clip_id"])
+    indices = Path(lake.uri) / "clips.lance/_indices"
+    assert list(indices.glob("*/*"))
+    takedown.take_down(own_home, BAD)
+    assert not list(indices.glob("*/*"))
+    assert "f" * 32 in by_words(lake, "disc", ["clip_id"])["clip_id"].to_pylist()
+
+
+def test_a_takedown_names_films_that_show_some_of_it(lake: Lake, own_home: Settings) -> None:
+    best = _clip_id(GOOD, 0)
+    lake.upsert("clips", [{"clip_id": _clip_id(BAD, 2), "duplicate_of": best}])
+    done = takedown.take_down(own_home, BAD)
+    assert done.copies == {GOOD: 1}
+    assert f"film {GOOD[:16]} holds 1 clips that show the same" in "\n".join(takedown.report(done))
+    assert lake.count("clips", f"clip_id = '{best}'") == 1
 
 
 def test_a_takedown_marks_all_that_has_seen_the_film(

@@ -51,6 +51,9 @@ def test_funnel_gives_each_loss_its_reason_and_no_empty_ones() -> None:
     assert "| films accepted | 25 | 3 quarantined, 2 duplicates, 1 withdrawn |" in page
     assert "| clips accepted | 180 | 15 too short, 5 black |" in page
     assert "blurred" not in page
+    assert "of another film" not in page
+    page = refresh_report.funnel(INGESTED, CAPTIONED | {"near_duplicates": 4})
+    assert "4 clips show what a better clip of another film shows" in page
 
 
 def test_summary_says_when_there_was_nothing_to_do() -> None:
@@ -138,6 +141,7 @@ def test_a_retry_looks_for_no_footage_and_leaves_that_of_last_time(
 
     monkeypatch.setattr(refresh, "run_step", run_step)
     monkeypatch.setattr(refresh, "is_released", lambda *_: False)
+    monkeypatch.setattr("infra.upkeep.keep_up", lambda _lake: [])
     monkeypatch.setattr("infra.releases.create_release", lambda *_, **__: (_release(), False))
     monkeypatch.setattr("infra.releases.get_release", lambda *_: _release("r1"))
     monkeypatch.setattr(refresh_report, "publish", lambda *_, **__: None)
