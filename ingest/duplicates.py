@@ -8,7 +8,8 @@ where two films differ all the time are left out.
 
 import itertools
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 
 import cv2
 import numpy as np
@@ -73,14 +74,21 @@ class KnownFilms:
         self._ids.append(film_id)
         self._signatures[film_id] = signature
 
-    def same_as(self, signature: bytes) -> list[str]:
-        """Ids of the films that show the same from start to end."""
+    def same_as(
+        self, signature: bytes, skip: Callable[[str], bool] = lambda _: False
+    ) -> Iterator[str]:
+        """Ids of the films that show the same from start to end, one after the other.
+
+        Films for which `skip`, asked right before each, is true are not compared.
+        """
         marks, own = self._marks[: len(self._ids)], _mark(signature)
         longer = np.maximum(marks[:, 0], own[0])
         near = np.abs(marks[:, 0] - own[0]) <= self._recipe.duration_tolerance * longer
         near &= np.abs(marks[:, 1:] - own[1:]).max(axis=1) < self._recipe.color_distance
-        candidates = [self._ids[index] for index in np.flatnonzero(near)]
-        return [i for i in candidates if same_film(signature, self._signatures[i], self._recipe)]
+        for index in np.flatnonzero(near):
+            other = self._ids[index]
+            if not skip(other) and same_film(signature, self._signatures[other], self._recipe):
+                yield other
 
 
 def _mark(signature: bytes) -> npt.NDArray[np.float64]:
@@ -109,16 +117,53 @@ def same_film(one: bytes, other: bytes, recipe: DuplicateRecipe) -> bool:
     apart = np.abs(a.mean(axis=(1, 2)) - b.mean(axis=(1, 2))).max(axis=1)
     if _without_worst(apart).mean() > recipe.color_distance:
         return False
-    return any(_alike(x, y, recipe) for x, y in _overlays(a, b, recipe.max_crop))
+    return _alike_in_some_view(a, b, recipe)
 
 
-def _overlays(a: Grids, b: Grids, max_crop: float) -> Iterator[tuple[Grids, Grids]]:
-    """The two as they are, then each laid over parts of the other, from large to small."""
-    yield a, b
+def _alike_in_some_view(a: Grids, b: Grids, recipe: DuplicateRecipe) -> bool:
+    """The two compared as they are, and each with parts of the other."""
+    fine, rough = _views(recipe.max_crop)
+    # A cell of 3x4 differs by no more than the mean of its 4 cells of 6x8, and cells that hold no
+    # logo bound all that count: which settles nearly every pair, for a tenth of the work.
+    cells, logos = rough.shape[1], recipe.logo_cells
+    least, kept = max(0, cells - logos), fine.shape[1] - logos
+    most = recipe.mean_distance * kept / (4 * least) if least else np.inf
+    for part, whole in ((a, b), (b, a)):
+        distance_VCT = np.abs(_seen(rough, part) - _seen(rough[:1], whole)).mean(axis=3)
+        bound_VT = np.sort(distance_VCT, axis=1)[:, :least].mean(axis=1) if least else 0.0
+        near = _without_worst(np.asarray(bound_VT)).mean(axis=-1) < most
+        for view in np.flatnonzero(near):
+            pair = _seen(fine[[view]], part)[0], _seen(fine[:1], whole)[0]
+            if _alike(*pair, recipe):
+                return True
+    return False
+
+
+@cache
+def _views(max_crop: float) -> tuple[Grids, Grids]:
+    """Ways to look at a grid, as matrices to multiply it with, its cells in one row: as it is,
+    then its parts. In 6x8 cells (V, 48, 192), and in 3x4 (V, 12, 192)."""
+    cells = ROWS * COLUMNS
+    grids = np.eye(cells, dtype=np.float32).reshape(ROWS, COLUMNS, -1, 3).transpose(2, 0, 1, 3)
     crops = np.arange(0.02, max_crop + 1e-6, 0.02)
-    for crop, across, down in itertools.product(crops, SHIFTS, SHIFTS):
-        yield _part(a, crop, across, down), b
-        yield a, _part(b, crop, across, down)
+    parts = [_part(grids, *place) for place in itertools.product(crops, SHIFTS, SHIFTS)]
+    looks = np.stack([grids, *parts]).transpose(0, 2, 3, 1, 4)
+    looks = looks.reshape(len(looks), ROWS, COLUMNS, cells)
+    fine = _pooled(looks)
+    return fine.reshape(len(looks), -1, cells), _pooled(fine).reshape(len(looks), -1, cells)
+
+
+def _pooled(looks_VRCK: Grids) -> Grids:
+    count, rows, columns, last = looks_VRCK.shape
+    shape = (count, rows // POOL, POOL, columns // POOL, POOL, last)
+    result: Grids = looks_VRCK.reshape(shape).mean(axis=(2, 4))
+    return result
+
+
+def _seen(views: Grids, grids_TRCK: Grids) -> Grids:
+    """(V, cells, T, 3): the grids in each of these views."""
+    flat = grids_TRCK.transpose(1, 2, 0, 3).reshape(ROWS * COLUMNS, -1)
+    return (views.reshape(-1, len(flat)) @ flat).reshape(*views.shape[:2], -1, 3)
 
 
 def _part(grids_TRCK: Grids, crop: float, across: float, down: float) -> Grids:
@@ -142,19 +187,20 @@ def _part(grids_TRCK: Grids, crop: float, across: float, down: float) -> Grids:
     return whole.reshape(ROWS, COLUMNS, count, 3).transpose(2, 0, 1, 3)
 
 
-def _alike(a: Grids, b: Grids, recipe: DuplicateRecipe) -> bool:
-    pooled = (a - b).reshape(-1, ROWS // POOL, POOL, COLUMNS // POOL, POOL, 3).mean(axis=(2, 4))
-    distance = np.abs(pooled).mean(axis=3).reshape(len(a), -1)
-    if len(a) >= MIN_LOGO_SAMPLES:
-        lasting = np.argsort(distance.min(axis=0))
-        distance = distance[:, lasting[: lasting.size - recipe.logo_cells]]
-    mean, worst = _without_worst(distance.mean(axis=1)), _without_worst(distance.max(axis=1))
+def _alike(a_CTK: Grids, b_CTK: Grids, recipe: DuplicateRecipe) -> bool:
+    distance_TC = np.abs(a_CTK - b_CTK).mean(axis=2).T
+    if len(distance_TC) >= MIN_LOGO_SAMPLES:
+        lasting = np.argsort(distance_TC.min(axis=0))
+        distance_TC = distance_TC[:, lasting[: lasting.size - recipe.logo_cells]]
+    mean = _without_worst(distance_TC.mean(axis=1))
+    worst = _without_worst(distance_TC.max(axis=1))
     return bool(mean.mean() < recipe.mean_distance and worst.mean() < recipe.cell_distance)
 
 
 def _without_worst(distance_T: Grids) -> Grids:
     """All but the worst tenth: a shot that changes right at a sample may show either side."""
-    return np.sort(distance_T)[: max(1, len(distance_T) - len(distance_T) // 10)]
+    count = distance_T.shape[-1]
+    return np.sort(distance_T)[..., : max(1, count - count // 10)]
 
 
 def _grids(signature: bytes, every: int) -> Grids:

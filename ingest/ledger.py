@@ -97,10 +97,15 @@ class Ledger:
         self.new_sources += is_new
         if result.stage:
             return
-        for other in self._films.same_as(row["hash_video"]):
-            if self._uris[other]:
-                self._join(row["source_id"], other)
-        self._settle(row["source_id"])
+        own: str = row["source_id"]
+        # One of a group is enough: the others need not be compared.
+        same = self._films.same_as(
+            row["hash_video"],
+            skip=lambda other: not self._uris[other] or self._find(other) == self._find(own),
+        )
+        for other in same:
+            self._join(own, other)
+        self._settle(own)
 
     def refuse(self, film: Found, stage: str, reason: str, words: str = "") -> None:
         """Take in a file that cannot be opened now. What it held before, if anything, stays: a

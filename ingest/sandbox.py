@@ -29,6 +29,8 @@ ATTEMPTS = 3  # at a film whose reader was killed from outside
 FROM_OUTSIDE = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 ROOT = Path(ingest.__file__).parents[1]
 
+FileState = tuple[int, int] | None
+
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
@@ -86,16 +88,15 @@ class Sandbox:
                 "memory_bytes": self._limits.memory_bytes,
             },
         }
-        before = _state(path)
+        before = file_state(path)
         folder, reply = self._patient_ask(request)
         if reply["ended"] == "well":
             result = _result(reply["result"], folder)
         else:
             row = {**source, "recipe": fingerprint(recipe)}
             result = quarantined(row, "decode", self._verdict(reply, wall_s), "")
-        if _state(path) != before:
-            reason = "the file changed while it was read; the next refresh reads it again"
-            result = quarantined({**source, "recipe": fingerprint(recipe)}, "open", reason, "")
+        if file_state(path) != before:
+            result = changed(source, recipe)
         result.peak_bytes = reply.get("peak_bytes", 0)
         if result.stage:
             shutil.rmtree(folder, ignore_errors=True)
@@ -182,8 +183,14 @@ class Sandbox:
         return f"decoding it crashed the reader{how}"
 
 
-def _state(path: Path) -> tuple[int, int] | None:
-    """What changes when someone writes to the file."""
+def changed(source: Row, recipe: IngestRecipe) -> FilmResult:
+    """The result for a film that someone wrote to meanwhile: what was read may be half a film."""
+    reason = "the file changed while it was read; the next refresh reads it again"
+    return quarantined({**source, "recipe": fingerprint(recipe)}, "open", reason, "")
+
+
+def file_state(path: Path) -> FileState:
+    """What changes when someone writes to the file; None when it is not there."""
     try:
         facts = path.stat()
     except OSError:

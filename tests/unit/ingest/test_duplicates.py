@@ -58,8 +58,9 @@ def test_known_films_finds_the_copy_among_many_and_only_it(tmp_path: Path) -> No
     for name, frames in films.items():
         known.add(name, signature(write(tmp_path / f"{name}.mp4", frames)))
     copy = write(tmp_path / "copy.mp4", resized(films["film4"], 60, 84), options={"crf": "34"})
-    assert known.same_as(signature(copy)) == ["film4"]
-    assert known.same_as(signature(write(tmp_path / "new.mp4", film(90)))) == []
+    assert list(known.same_as(signature(copy))) == ["film4"]
+    assert list(known.same_as(signature(copy), skip=lambda name: name == "film4")) == []
+    assert list(known.same_as(signature(write(tmp_path / "new.mp4", film(90))))) == []
 
 
 def test_films_that_share_backgrounds_are_different() -> None:
