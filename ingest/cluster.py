@@ -2,7 +2,7 @@
 
 import tempfile
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +19,7 @@ from ingest.recipe import IngestRecipe
 from ingest.sandbox import FileState, changed, file_state
 
 RESTARTS = 3  # of a reader whose process or machine was lost
+STILL_S = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +40,15 @@ class RayReaders(Readers):
     So no more films are on their way than there are cores: what is read waits until we take it.
     """
 
-    def __init__(self, recipe: IngestRecipe, spool: Path, settings: Settings) -> None:
+    def __init__(
+        self,
+        recipe: IngestRecipe,
+        spool: Path,
+        settings: Settings,
+        still: Callable[[], None],
+    ) -> None:
         self._recipe, self._spool, self._settings = recipe, spool, settings
+        self._still = still
         self._ray: Any = None
         self._readers: list[Any] = []
 
@@ -52,7 +60,10 @@ class RayReaders(Readers):
         }
         waiting, left = deque(tasks), len(tasks)
         while left:
-            ready, _ = self._ray.wait(list(running), num_returns=1)
+            ready, _ = self._ray.wait(list(running), num_returns=1, timeout=STILL_S)
+            if not ready:
+                self._still()
+                continue
             reader, asked = running.pop(ready[0])
             answer = self._answer(ready[0])
             taken = self._take(asked, answer) if asked else None

@@ -24,6 +24,7 @@ from ingest.film import FilmResult, quarantined
 from ingest.finder import check
 from ingest.found import Found
 from ingest.ledger import Ledger, funnel
+from ingest.progress import Progress
 from ingest.reading import Task, open_readers
 from ingest.recipe import IngestRecipe
 from ingest.retry import Retry
@@ -56,13 +57,15 @@ def main(context: JobContext) -> dict[str, Any]:
     context.progress(0, 1, f"found {len(films)} files")
 
     known = retry.is_settled if retry else ledger.is_known
+    unknown = [film for film in films if not known(film)]
+    progress = Progress(context, unknown)
     with (
         open_spool(context.folder) as spool,
-        open_readers(parallel, recipe, spool, settings) as readers,
+        open_readers(parallel, recipe, spool, settings, progress.still) as readers,
     ):
-        for batch in cache.batches([film for film in films if not known(film)]):
-            tasks = _tasks(context, batch, ledger, cache)
-            _ingest(context, ledger, tasks, readers.read(tasks))
+        for batch in cache.batches(unknown):
+            tasks = _tasks(context, batch, ledger, cache, progress)
+            _ingest(context, ledger, progress, readers.read(tasks))
             cache.drop(batch)
     ledger.describe(films)
     gone = retry.gone if retry else _gone(ledger, films, scope(context.spec["uri"]))
@@ -91,7 +94,11 @@ def _gone(ledger: Ledger, films: Sequence[Found], place: str) -> set[str]:
 
 
 def _tasks(
-    context: JobContext, films: Sequence[Found], ledger: Ledger, cache: FilmCache
+    context: JobContext,
+    films: Sequence[Found],
+    ledger: Ledger,
+    cache: FilmCache,
+    progress: Progress,
 ) -> list[Task]:
     """The contents that the lake does not know; the largest first, so that no big one comes last
     and that of two copies the better one is usually read before the other."""
@@ -99,10 +106,13 @@ def _tasks(
     with ThreadPoolExecutor(FETCHES_AT_ONCE) as pool:
         looks = pool.map(lambda film: _identify(context, film, ledger, cache), films)
         for film, (local, source_id, error) in zip(films, looks, strict=True):
+            progress.look(film)
             if error is not None:
                 ledger.refuse(film, *error)
             elif not ledger.adopt(film, source_id):
                 new[source_id].append(local)
+                continue
+            progress.settle(film)
     tasks = [Task(source_id=source_id, films=same) for source_id, same in new.items()]
     return sorted(tasks, key=lambda task: (-task.films[0].size_bytes, task.films[0].uri))
 
@@ -127,18 +137,20 @@ def _identify(
 def _ingest(
     context: JobContext,
     ledger: Ledger,
-    tasks: Sequence[Task],
+    progress: Progress,
     results: Iterator[tuple[Task, FilmResult]],
 ) -> None:
     """Take in the results as they come, and write them in batches."""
     flushed = time.monotonic()
+    progress.start()
     for done, (task, result) in enumerate(results, start=1):
         ledger.add(result)
         for copy in task.films[1:]:
             if not ledger.adopt(copy, task.source_id):
                 source = {**result.source, **copy.facts()}
                 ledger.add(quarantined(source, result.stage, result.reason, result.error))
-        context.progress(done, len(tasks), task.path.name)
+        for film in task.films:
+            progress.finish(film)
         many = done % FLUSH_FILMS == 0 or ledger.pending_bytes > FLUSH_BYTES
         if many or time.monotonic() - flushed > FLUSH_S or context.should_stop:
             ledger.flush()

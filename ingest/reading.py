@@ -5,7 +5,7 @@ with open_readers("ray", recipe, spool, settings) as readers:
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,9 +51,15 @@ class Readers(ABC):
 
 @contextmanager
 def open_readers(
-    parallel: str, recipe: IngestRecipe, spool: Path, settings: Settings
+    parallel: str,
+    recipe: IngestRecipe,
+    spool: Path,
+    settings: Settings,
+    still: Callable[[], None] = lambda: None,
 ) -> Iterator[Readers]:
     """The readers called `parallel`, "inline" or "ray"; clips wait below the spool folder.
+
+    While films take long, those on Ray call `still` now and then; it may raise to end the run.
 
     Raises:
         InputError: there are no such readers.
@@ -64,7 +70,7 @@ def open_readers(
     if parallel == "ray":
         from ingest.cluster import RayReaders
 
-        readers = RayReaders(recipe, spool, settings)
+        readers = RayReaders(recipe, spool, settings, still)
     try:
         yield readers
     finally:

@@ -5,49 +5,83 @@ import random
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
+import pytest
 
+from flows import stack
+from flows.processes import free_port
+from flows.services import services
+from flows.startup import Pidfile, Startup
 from infra.job_files import read_json, write_json
 from infra.lake import Lake
+from infra.settings import Settings
 from tests.benchmarks.data.figure import Figure
 from tests.benchmarks.data.films import small_films
 
 ROOT = Path(__file__).parents[3]
 KILLS, FILMS = 20, 24
 PATIENCE_S = 300.0
+VICTIMS = (
+    ("inline", "job"),
+    ("inline", "reader"),  # the process that forks one for each film
+    ("inline", "child"),  # the one that reads a film
+    ("ray", "job"),
+    ("ray", "worker"),  # Ray's process around a reader
+)
+
+Find = Callable[[psutil.Process], psutil.Process | None]
 
 
 def kill_identical(folder: Path, kills: int = KILLS) -> Figure:
-    """How many of `kills` runs, killed at a random moment and resumed, end as an undisturbed one.
-
-    Every second time the job is killed, else the process that reads a film for it.
-    """
+    """How many of `kills` runs, a process of which is killed at a random moment and which are
+    resumed, end as an undisturbed one. The victims take turns."""
     footage = small_films(folder / "footage", FILMS)
     begun = time.monotonic()
-    wanted = _finish(folder / "undisturbed", footage)
+    wanted = _finish(folder / "undisturbed", footage, "inline")
     whole_s = time.monotonic() - begun
-    same, hit = 0, {"job": 0, "reader": 0}
-    for number in range(kills):
-        home, rng = folder / f"kill-{number}", random.Random(number)
-        what = ("job", "reader")[number % 2]
-        # Most of an undisturbed run is its start; a reader is struck as soon as there is one.
-        after_s = rng.uniform(0.05, 1.0 if what == "job" else 0.5) * whole_s
-        hit[what] += _killed(home, footage, what, after_s)
-        same += _finish(home, footage) == wanted
+    same, hit = 0, dict.fromkeys((what for _, what in VICTIMS), 0)
+    with _ray(folder / "stack") as head:
+        for number in range(kills):
+            home, rng = folder / f"kill-{number}", random.Random(number)
+            parallel, what = VICTIMS[number % len(VICTIMS)]
+            # Most of an undisturbed run is its start; others are struck when there is one.
+            after_s = rng.uniform(0.05, 1.0 if what == "job" else 0.5) * whole_s
+            hit[what] += _killed(home, footage, parallel, _find(what, head), after_s)
+            same += _finish(home, footage, parallel) == wanted
     return {
         "value": same,
         "target": kills,
         "better": "higher",
         "n": kills,
-        "note": f"killed in time: the job {hit['job']}, the reader {hit['reader']} times",
+        "note": "killed in time: " + ", ".join(f"{what} {count}" for what, count in hit.items()),
     }
 
 
-def _finish(home: Path, footage: Path) -> str:
+@contextmanager
+def _ray(home: Path) -> Iterator[psutil.Process]:
+    """The head of a cluster of this machine, which `connect` finds; its process."""
+    names = ("ray_port", "ray_dashboard_port")
+    settings = Settings(home=home, **{name: free_port("127.0.0.1") for name in names})
+    service = next(entry for entry in services(settings) if entry.name == "ray")
+    home.mkdir(parents=True, exist_ok=True)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in settings.process_env().items():
+            patch.setenv(name, value)
+        started = Startup(settings, Pidfile.load(settings), print).run([service])
+        try:
+            yield started["ray"]
+        finally:
+            stack.down(settings)
+            started["ray"].poll()
+
+
+def _finish(home: Path, footage: Path, parallel: str) -> str:
     """Run the job to its end and return the lake's hash."""
-    process = _start(home, footage, "last")
+    process = _start(home, footage, parallel, "last")
     try:
         assert process.wait(PATIENCE_S) == 0, (home / "last" / "log.txt").read_text()
     finally:
@@ -58,40 +92,50 @@ def _finish(home: Path, footage: Path) -> str:
     return Lake(str(home / "lake")).content_hash()
 
 
-def _killed(home: Path, footage: Path, what: str, after_s: float) -> bool:
-    """Start the job, kill it or its reader, wait for the end; whether there was one to kill."""
-    process = _start(home, footage, "killed")
+def _killed(home: Path, footage: Path, parallel: str, find: Find, after_s: float) -> bool:
+    """Start the job, kill a process of it, wait for the end; whether there was one to kill."""
+    process = _start(home, footage, parallel, "killed")
+    victim = None
     try:
         time.sleep(after_s)
-        find = _job if what == "job" else _reader
-        victim = None
         while victim is None and process.poll() is None:
-            victim = find(process.pid)
-        if victim is not None:
-            victim.kill()
+            with suppress(psutil.NoSuchProcess):  # it was faster
+                if victim := find(psutil.Process(process.pid)):
+                    victim.kill()
+            time.sleep(0.002)
         process.wait(PATIENCE_S)
-    except psutil.NoSuchProcess:
-        return False  # it was faster
     finally:
         process.kill()
         process.wait()
     return victim is not None
 
 
-def _job(pid: int) -> psutil.Process | None:
-    return psutil.Process(pid)
+def _find(what: str, head: psutil.Process) -> Find:
+    """What finds the process to kill, given the job's, as soon as there is one."""
+
+    def first(processes: Iterable[psutil.Process]) -> psutil.Process | None:
+        return next(iter(processes), None)
+
+    def worker(_job: psutil.Process) -> psutil.Process | None:
+        return first(p for p in head.children(recursive=True) if "ray::NodeReader" in p.name())
+
+    return {
+        "job": lambda job: job,
+        "reader": lambda job: first(job.children()),
+        "child": lambda job: first(c for server in job.children() for c in server.children()),
+        "worker": worker,
+    }[what]
 
 
-def _reader(pid: int) -> psutil.Process | None:
-    """The child that reads a film, when there is one: forked by a server, the job's child."""
-    servers = psutil.Process(pid).children()
-    return next((child for server in servers for child in server.children()), None)
-
-
-def _start(home: Path, footage: Path, name: str) -> "subprocess.Popen[bytes]":
+def _start(home: Path, footage: Path, parallel: str, name: str) -> "subprocess.Popen[bytes]":
     folder = home / name
-    write_json(folder / "spec.json", {"uri": str(footage), "recipe": {}, "parallel": "inline"})
-    environment = {**os.environ, "REEL_HOME": str(home), "PYTHONPATH": str(ROOT)}
+    write_json(folder / "spec.json", {"uri": str(footage), "recipe": {}, "parallel": parallel})
+    environment = {
+        **os.environ,
+        "REEL_HOME": str(home),
+        "REEL_LAKE_URI": str(home / "lake"),
+        "PYTHONPATH": str(ROOT),
+    }
     command = [sys.executable, "-m", "ingest.job", "--spec", str(folder / "spec.json")]
     with (folder / "log.txt").open("wb") as log:
         return subprocess.Popen(command, env=environment, stdout=log, stderr=log)
