@@ -1,19 +1,16 @@
-"""The pages of a `refresh-data` run: funnel, captions, contact sheet, quarantine, difference."""
+"""The pages of a `refresh-data` run: funnel, captions, quarantine, difference, contact sheets."""
 
 import re
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from flows import artifacts
+from flows import artifacts, clip_pages, difference_page
+from flows.difference_page import word_difference
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
     from infra.lake import Lake
     from infra.releases import ReleaseInfo
 
-SHEET_CLIPS = 24
-SHEET_COLUMNS = 6
-LISTED = 20
 LOSSES = ("duplicates", "quarantined", "withdrawn")
 
 
@@ -31,17 +28,20 @@ def publish(
         "funnel", funnel(ingested, captioned), summary(ingested, release, created=created)
     )
     quarantined = quarantine_rows(lake)
-    artifacts.publish_table("quarantine", quarantined, f"{len(quarantined)} files set aside")
+    why = _reasons(Counter(row["reason"] for row in quarantined))
+    aside = f"{len(quarantined)} files set aside" + (f": {why}" if why else "")
+    artifacts.publish_table("quarantine", quarantined, aside)
     if created or captioned.get("endpoint"):
         artifacts.publish("captions", captions_page(captioned, release), release.name)
     if not created:
         return
     from infra.releases import difference
 
-    change = difference(lake, old, release)
-    artifacts.publish("release-difference", difference_page(change, old, release), release.name)
-    sheet = contact_sheet(lake, release)
-    artifacts.publish("contact-sheet", artifacts.picture(sheet, "contact sheet"), release.name)
+    change, words = difference(lake, old, release), word_difference(lake, old, release)
+    artifacts.publish(
+        "release-difference", difference_page.page(change, words, old, release), release.name
+    )
+    artifacts.publish("contact-sheet", clip_pages.page(lake, release), release.name)
 
 
 def summary(ingested: dict[str, Any], release: "ReleaseInfo", *, created: bool) -> str:
@@ -162,35 +162,3 @@ def quarantine_rows(lake: "Lake") -> list[dict[str, Any]]:
         }
         for row in rows
     ]
-
-
-def difference_page(change: dict[str, Any], old: "ReleaseInfo | None", new: "ReleaseInfo") -> str:
-    """What `new` has that `old` had not, and the other way round."""
-    rows = [
-        (what, change[what]["added"], change[what]["removed"], new.counts[what])
-        for what in ("sources", "clips", "seconds")
-    ]
-    since = f"since release {old.name}" if old else "the first release"
-    parts = [
-        f"# Release {new.name}: {since}",
-        artifacts.table(["what", "added", "removed", "now"], rows),
-    ]
-    for title, uris in (("Added", change["sources_added"]), ("Removed", change["sources_removed"])):
-        if uris:
-            listed = [f"- `{artifacts.readable(uri)}`" for uri in uris[:LISTED]]
-            more = [f"- and {len(uris) - LISTED} more"] if len(uris) > LISTED else []
-            parts.append("\n".join([f"## {title}", "", *listed, *more]))
-    return "\n\n".join(parts)
-
-
-def contact_sheet(lake: "Lake", release: "ReleaseInfo") -> "Image":
-    """The middle frame of clips spread evenly over the release, each with its caption."""
-    from infra.pictures import contact_sheet as draw
-    from infra.previews import COLUMNS, middle_frames
-
-    clips = lake.read("clips", COLUMNS, release.view, release.name).sort_by("clip_id")
-    stride = max(1, -(-clips.num_rows // SHEET_CLIPS))
-    shown = clips.to_pylist()[::stride]
-    captions = [clip["caption"] or "no caption" for clip in shown]
-    frames = middle_frames(lake, shown, release.name)
-    return draw(list(zip(frames, captions, strict=True)), columns=SHEET_COLUMNS)

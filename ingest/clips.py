@@ -28,6 +28,7 @@ from ingest.recipe import ClipRecipe, ExtractionRecipe
 from ingest.shots import divide
 
 TICKS_PER_S = 90_000  # of clips that are encoded again
+REJECT_LEAD_S = 5.0  # a reject whose keyframe lies further before it is not worth its bytes
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ def extract(
     path: Path, film: Film, targets: Mapping[Span, Path], recipe: ExtractionRecipe
 ) -> dict[Span, float]:
     """Write each span's bytes to its file: packets copied, or re-encoded when they cannot be.
+    A rejected span is written, for people to see, only where a copy is cheap.
 
     Returns where each span starts, seconds from the first frame in its bytes.
     """
@@ -75,7 +77,9 @@ def extract(
         if getattr(error, "errno", 0) == errno.ENOSPC:
             raise
         offsets_s = {}  # some codecs fit no container that we write, and only the muxer knows
-    rest = {span: file for span, file in targets.items() if span not in offsets_s}
+    rest = {
+        span: file for span, file in targets.items() if span not in offsets_s and not span.reason
+    }
     return offsets_s | _encode(path, film, rest, recipe)
 
 
@@ -96,7 +100,8 @@ def _packet_ranges(
             continue
         first = int(keys[before - 1])
         # A film with a single keyframe would be copied whole into each of its clips.
-        if (first_pts - pts[first]) * film.time_base > recipe.max_lead_s:
+        max_lead_s = min(recipe.max_lead_s, REJECT_LEAD_S if span.reason else np.inf)
+        if (first_pts - pts[first]) * film.time_base > max_lead_s:
             continue
         inside = np.flatnonzero((pts >= pts[first]) & (pts <= last_pts))
         ranges[span] = (first, int(inside.max()))

@@ -41,16 +41,16 @@ class FilmResult:
     reason: str = ""
     error: str = ""
     folder: Path | None = None
-    """Holds the bytes of each accepted clip, in a file named by its id."""
+    """Holds the bytes of clips, each in a file named by its id."""
     peak_bytes: int = 0
     """The most memory that reading it took, when a child process read it."""
 
     @property
     def clip_files(self) -> dict[str, Path]:
-        """The file of each accepted clip, by clip id."""
+        """The file of each clip that has one, by clip id; a rejected one may."""
         if self.folder is None:
             return {}
-        kept = (row["clip_id"] for row in self.clips if row["status"] == "accepted")
+        kept = (row["clip_id"] for row in self.clips if row["offset_s"] is not None)
         return {clip_id: self.folder / clip_id for clip_id in kept}
 
     def forget_files(self) -> None:
@@ -137,7 +137,7 @@ def _result(path: Path, source: Row, seen: _Seen, recipe: IngestRecipe, folder: 
     shots = spans(seen.boundaries, len(film.pts))
     planned = plan(shots, film.times_s, recipe.clips)
     ids = {span: clip_id(source["source_id"], span, recipe.extraction) for span in planned}
-    targets = {span: folder / ids[span] for span in planned if not span.reason}
+    targets = {span: folder / ids[span] for span in planned}
     offsets_s = extract(path, film, targets, recipe.extraction)
     source = {
         **source,
@@ -175,7 +175,7 @@ def _clip_row(source: Row, seen: _Seen, span: Span, offset_s: float | None) -> R
         "fps": round(film.span_fps(span.start, span.end), 6),
         "width": film.width,
         "height": film.height,
-        "status": "rejected" if offset_s is None else "accepted",
+        "status": "rejected" if span.reason or offset_s is None else "accepted",
         "reason": span.reason or ("no bytes could be extracted" if offset_s is None else None),
         "motion": scores["motion"],
         "sharpness": scores["sharpness"],

@@ -24,7 +24,7 @@ class Reading:
 
     result: FilmResult | None = None
     clips: dict[str, list[Any]] = field(default_factory=dict)
-    """The pieces of each accepted clip, when they do not lie in the job's own folder."""
+    """The pieces of each clip that has bytes, when they do not lie in the job's own folder."""
 
 
 class NodeReader:

@@ -54,7 +54,7 @@ class Report:
 
     def write(self) -> None:
         """Draw the picture, then write both files; each appears whole."""
-        from flows.refresh_report import contact_sheet
+        from flows.clip_pages import kept_sheet
         from infra.catalog import Catalog
         from infra.lake import Lake
         from infra.releases import get_release
@@ -62,7 +62,7 @@ class Report:
         settings, outputs = self.places.settings, self.places.outputs
         showcase(self.findings.takes).save(outputs / "showcase.png")
         release = get_release(Catalog(settings.catalog_url), self.refreshed["release"])
-        sheet = contact_sheet(Lake(settings.lake_uri), release)
+        sheet = kept_sheet(Lake(settings.lake_uri), release)
         sheet.save(outputs / "footage.png")
         write_json(self.places.folder / "report.json", self.as_json())
         path = self.places.folder / "report.html"

@@ -64,22 +64,6 @@ def test_summary_says_when_there_was_nothing_to_do() -> None:
     assert "3 files in quarantine" in text
 
 
-def test_difference_lists_what_came_and_went_but_not_without_end() -> None:
-    change = {
-        "sources": {"added": 30, "removed": 1},
-        "clips": {"added": 200, "removed": 4},
-        "seconds": {"added": 600.0, "removed": 9.0},
-        "sources_added": [f"/films/{number}.mp4" for number in range(30)],
-        "sources_removed": ["/films/old.mp4"],
-    }
-    page = refresh_report.difference_page(change, _release("r1"), _release())
-    assert "since release r1" in page
-    assert "| clips | 200 | 4 | 180 |" in page
-    assert "- and 10 more" in page
-    assert "/films/old.mp4" in page
-    assert "the first release" in refresh_report.difference_page(change, None, _release())
-
-
 def test_the_captions_page_says_who_speaks_what_failed_and_what_drifted() -> None:
     release = replace(_release(), captions={"sidecar": {"": 60}, "endpoint": {"eye@0f": 100}})
     page = refresh_report.captions_page(CAPTIONED, release)

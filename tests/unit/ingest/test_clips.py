@@ -125,11 +125,20 @@ def test_transition_frames_are_in_no_clip(tmp_path: Path) -> None:
 
 def test_short_shots_are_kept_as_rejected_rows_with_a_reason(tmp_path: Path) -> None:
     frames = join([shot(1, 40), shot(2, 12), shot(3, 40)], [("cut", 0)] * 2)
-    result = ingest(write(tmp_path / "film.mp4", frames))
+    path = write(tmp_path / "film.mp4", frames)
+    result = ingest(path)
     short = result.clips[1]
     assert (short["status"], short["reason"]) == ("rejected", "shorter than 1 s")
     assert short["motion"] > 0
-    assert short["clip_id"] not in result.clip_files
+    assert_same_frames(result, path)  # people may look at it
+
+
+def test_a_short_shot_that_no_copy_could_show_costs_nothing(tmp_path: Path) -> None:
+    frames = join([shot(1, 40), shot(2, 12), shot(3, 40)], [("cut", 0)] * 2)
+    path = write(tmp_path / "film.mkv", frames, codec="ffv1", options={})
+    result = ingest(path, extraction=ExtractionRecipe(max_lead_s=-1))
+    rows = [(clip["status"], clip["offset_s"] is None) for clip in result.clips]
+    assert rows == [("accepted", False), ("rejected", True), ("accepted", False)]
 
 
 def test_long_shots_are_divided(tmp_path: Path) -> None:
