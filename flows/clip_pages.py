@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 SHEET_CLIPS = 24
 SHEET_COLUMNS = 6
+OUTSIDE = "outside the filter"
 SCORES = ("motion", "sharpness", "luma")
 
 Row = Mapping[str, Any]
@@ -58,8 +59,8 @@ def clips_left_out(lake: "Lake", release: "ReleaseInfo") -> list[dict[str, Any]]
     rows = lake.read("clips", columns, f"({release.view}) is not true", release.name).to_pylist()
     for row in rows:
         rejected = row["status"] == "rejected"
-        row["reason"] = row["reason"] if rejected else f"not {release.where}"
-        row["label"] = label(row)
+        row["label"] = label(row if rejected else row | {"reason": OUTSIDE})
+        row["reason"] = row["reason"] if rejected else f"{OUTSIDE} {release.where}"
     return sorted(rows, key=lambda row: (row["reason"], row["clip_id"]))
 
 

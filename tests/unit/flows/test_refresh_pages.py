@@ -57,7 +57,10 @@ def test_clips_left_out_say_why_and_show_their_scores(
     left_out = clip_pages.clips_left_out(lake, releases[1])
     filtered = [row for row in left_out if row["status"] == "accepted"]
     assert len(left_out) == 4
-    assert {row["reason"] for row in filtered} == {"not motion > 0.05 and motion < 0.25"}
+    assert {row["reason"] for row in filtered} == {
+        "outside the filter motion > 0.05 and motion < 0.25"
+    }
+    assert all(row["label"].startswith("outside the filter, ") for row in filtered)
     assert {row["label"].split(", ")[2] for row in filtered} == {"motion 0", "motion 0.3"}
 
 
@@ -78,7 +81,7 @@ def test_the_page_of_clips_has_both_sheets_and_counts_reasons(
     assert "## Kept: 2 clips" in page
     assert "## Left out: 4 clips" in page
     assert "| shorter than 1 s | 2 | 1 |" in page
-    assert "| not motion > 0.05 and motion < 0.25 | 2 | 3.3 |" in page
+    assert "| outside the filter motion > 0.05 and motion < 0.25 | 2 | 3.3 |" in page
 
 
 def test_rejected_clips_are_seen(lake: Lake, releases: list[ReleaseInfo]) -> None:
