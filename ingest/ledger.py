@@ -38,6 +38,7 @@ class Ledger:
         self._uris: dict[str | None, set[str]] = defaultdict(set)  # by content
         self._leader: dict[str, str] = {}  # union-find over source ids
         self._members: dict[str, set[str]] = {}  # all source ids, by their leader
+        self._best: dict[str, str] = {}  # URI of the film that is kept, by leader; of some groups
         for row in self.rows.values():
             self._index(row)
         for row in self.rows.values():
@@ -103,8 +104,12 @@ class Ledger:
             row["hash_video"],
             skip=lambda other: not self._uris[other] or self._find(other) == self._find(own),
         )
+        alone, best = self._find(own) not in self._members, list[str | None]()
         for other in same:
+            best.append(self._best.get(self._find(other)))
             self._join(own, other)
+        if alone and len(best) == 1 and best[0] is not None:
+            self._best[self._find(own)] = best[0]  # one more in a group that is settled
         self._settle(own)
 
     def refuse(self, film: Found, stage: str, reason: str, words: str = "") -> None:
@@ -221,6 +226,8 @@ class Ledger:
         Films only join a group, so a film that lost once can never win later.
         """
         leader = self._find(source_id)
+        if self._loses(source_id, self.rows.get(self._best.get(leader, ""))):
+            return
         members = sorted(self._members.get(leader, {leader}))
         rows = [row for member in members for row in self._rows_of(member)]
         group = [row for row in rows if row["status"] != "quarantined"]
@@ -231,16 +238,31 @@ class Ledger:
                 if row["status"] != "withdrawn":
                     self._put(withdrawn({**row, "duplicate_of": first["source_id"]}))
             return
-        best = min(
-            group,
-            key=lambda r: (-r["width"] * r["height"], -r["size_bytes"], r["source_id"], r["uri"]),
-        )
+        best = min(group, key=_rank)
+        self._best[leader] = best["uri"]
         for row in group:
-            accepted = row is best
-            status = "accepted" if accepted else "duplicate"
-            of = None if accepted else best["source_id"]
-            if (row["status"], row["duplicate_of"]) != (status, of):
-                self._put({**row, "status": status, "duplicate_of": of})
+            self._judge(row, best)
+
+    def _loses(self, source_id: str, best: Row | None) -> bool:
+        """Settle the short way: when the film that is kept in a settled group beats all files of
+        this content, the rest of the group, which may be thousands, need not be looked at."""
+        if best is None or best["status"] != "accepted":
+            return False
+        if self._find(best["source_id"]) != self._find(source_id):
+            return False
+        rows = [row for row in self._rows_of(source_id) if row["status"] != "quarantined"]
+        if any(row["status"] == "withdrawn" or _rank(row) < _rank(best) for row in rows):
+            return False
+        for row in rows:
+            self._judge(row, best)
+        return True
+
+    def _judge(self, row: Row, best: Row) -> None:
+        accepted = row is best
+        status = "accepted" if accepted else "duplicate"
+        of = None if accepted else best["source_id"]
+        if (row["status"], row["duplicate_of"]) != (status, of):
+            self._put({**row, "status": status, "duplicate_of": of})
 
     def _find(self, source_id: str) -> str:
         while (above := self._leader.get(source_id, source_id)) != source_id:
@@ -250,9 +272,16 @@ class Ledger:
     def _join(self, one: str, other: str) -> None:
         one, other = sorted((self._find(one), self._find(other)))
         if one != other:
+            self._best.pop(one, None)
+            self._best.pop(other, None)
             self._leader[other] = one
             joined = self._members.setdefault(one, {one})
             joined |= self._members.pop(other, {other})
+
+
+def _rank(row: Row) -> tuple[Any, ...]:
+    """The smallest is kept."""
+    return (-row["width"] * row["height"], -row["size_bytes"], row["source_id"], row["uri"])
 
 
 def withdrawn(row: Row) -> Row:
