@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,26 +16,33 @@ from tests.unit.ingest.footage import join, shot, write
 WORDS = {"added": {"snow": 3, "fog": 1}, "removed": {"sun": 2}, "now": {"snow": 3, "fog": 1}}
 
 
-@pytest.fixture
-def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
-    """Two films with a short shot in each; the captions of the long shots differ."""
-    monkeypatch.setenv("REEL_HOME", str(tmp_path / "home"))
+@pytest.fixture(scope="module")
+def ingested(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A lake of two films with a short shot in each; the captions of the long shots differ."""
+    folder = tmp_path_factory.mktemp("ingested")
     for seed in (1, 5):
         shots = [shot(seed, 40), shot(seed + 1, 12), shot(seed + 2, 40)]
-        write(tmp_path / f"films/{seed}.mp4", join(shots, [("cut", 0)] * 2))
-    main(JobContext({"uri": str(tmp_path / "films"), "recipe": {}}, tmp_path / "job"))
-    lake = Lake(str(tmp_path / "home/lake"))
-    rows = lake.read("clips", ["clip_id", "status", "source_id"]).to_pylist()
-    rows = [row for row in rows if row["status"] == "accepted"]
+        write(folder / f"films/{seed}.mp4", join(shots, [("cut", 0)] * 2))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("REEL_HOME", str(folder / "home"))
+        main(JobContext({"uri": str(folder / "films"), "recipe": {}}, folder / "job"))
+    lake = Lake(str(folder / "home/lake"))
+    rows = lake.read("clips", ["clip_id"], "status = 'accepted'").to_pylist()
     captions = ["A disc in snow", "a disc, and SNOW", "a disc in fog", "sun"]
     lake.upsert(
         "clips",
         [
-            {"clip_id": row["clip_id"], "caption": caption, "motion": number / 10}
+            row | {"caption": caption, "motion": number / 10}
             for number, (row, caption) in enumerate(zip(rows, captions, strict=True))
         ],
     )
-    return lake
+    return folder / "home/lake"
+
+
+@pytest.fixture
+def lake(ingested: Path, tmp_path: Path) -> Lake:
+    """A lake of this test's own, with all that was ingested."""
+    return Lake(str(shutil.copytree(ingested, tmp_path / "lake")))
 
 
 @pytest.fixture
