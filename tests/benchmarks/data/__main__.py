@@ -14,7 +14,7 @@ from tests.benchmarks.data.figure import Figure
 from tests.benchmarks.data.footage import write_films
 from tests.benchmarks.data.near_duplicates import near_dup_recall
 
-FOLDER = Path(".reel/bench")
+FOLDER = Path(".reel/bench").absolute()  # other processes stand elsewhere
 FOOTAGE = FOLDER / "footage"
 
 Found = dict[str, Figure]
@@ -49,10 +49,7 @@ def main(names: list[str]) -> int:
     if unknown := [name for name in names if name not in known]:
         print(f"no figure {unknown[0]!r}; there are {', '.join(known)}", file=sys.stderr)
         return 2
-    packages = FOOTAGE / "material" / "packages"
-    if not packages.exists():
-        material.install(packages)
-    sys.path.append(str(packages))  # camera clips and games, never in the project's environment
+    material.install(FOOTAGE / "material" / "packages")
     report = FOLDER / "data.json"
     figures: Found = dict(read_json(report) or {})
     for found in measured(names or known):

