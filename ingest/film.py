@@ -1,5 +1,6 @@
 """One film, from its file to the rows and clip files that the lake will hold."""
 
+import ctypes
 import errno
 import json
 import shutil
@@ -82,6 +83,7 @@ def ingest_film(path: Path, source: Row, recipe: IngestRecipe, folder: Path) -> 
     source = {**NOTHING, **source, "recipe": fingerprint(recipe)}
     try:
         seen = _see(path, recipe)
+        _return_memory()
         _check_whole(seen.film, recipe)
         return _result(path, source, seen, recipe, folder)
     except UnreadableError as error:
@@ -115,6 +117,13 @@ def _see(path: Path, recipe: IngestRecipe) -> _Seen:
         signature.process((film.pts[-1] - film.pts[0]) * film.time_base, image)
     assert film is not None and finder is not None, "read_film raises when there is no frame"
     return _Seen(film, finder.finish(), scores, signature)
+
+
+def _return_memory() -> None:
+    """What looking took goes back to the system, before a long film's index is read once more."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc alone holds on to so much
+    if trim is not None:
+        trim(0)
 
 
 def _check_whole(film: Film, recipe: IngestRecipe) -> None:
