@@ -56,7 +56,8 @@ class CutDetector(ShotDetector):
     def _judge(self, index: int) -> list[Boundary]:
         """The boundary between frame `index` and the one before it, if it may be one."""
         at = index - (self._count - len(self._images))
-        if at < 1:
+        # What a flash in the film's last frames shows is never seen to go, or to last.
+        if at < 1 or self._count - index < APART:
             return []
         score = self._scores[at]
         if score < PROPOSED_FROM * self._recipe.cut_min_score:

@@ -121,6 +121,8 @@ class DissolveDetector(ShotDetector):
     ) -> dict[str, float]:
         """What speaks for a dissolve; empty when it is none."""
         recipe = self._recipe
+        if shift + low < 2 * HALF:
+            return {}  # no shot is seen before it: games begin under a tint that goes
         around = [*ramps[max(0, low - AROUND) : max(0, low - 4)], *ramps[high + 4 : high + AROUND]]
         contrast = float(ramps[peak]) / (float(np.mean(around or [0.0])) + 0.25)
         if contrast < PROPOSED_FROM * recipe.ramp_contrast:

@@ -41,11 +41,11 @@ class ShotRecipe:
     """The least mean level change, at a cut, of the 12x9 grid cell that changes most."""
     cut_lasting: float = 0.4
     """The least share of a cut's change that is still there four frames before and after it."""
-    cut_staying: float = 0.4
+    cut_staying: float = 0.55
     """The same for up to fifteen frames: a flash goes back to what was before."""
     cut_redrawn: float = 1.6
     """The least share of the picture's edges that a cut draws anew over the share that it keeps."""
-    cut_newness: float = 0.25
+    cut_newness: float = 0.4
     """The least of what movement and a tint cannot explain at a cut, in contrasts of the picture,
     over the edges' correlation."""
     ramp_min: float = 0.7
@@ -62,7 +62,7 @@ class ShotRecipe:
     """The least share of the brightness (or darkness) on both of its sides that a fade takes."""
     fade_min_drop: float = 8.0
     """…and by at least so many levels."""
-    gradual_staying: float = 0.3
+    gradual_staying: float = 0.5
     """The least share of a dissolve's change that is there some frames before and after it, too."""
     fade_change: float = 0.08
     """The least change over a fade, as a share of the change to its middle: a flash has none."""
