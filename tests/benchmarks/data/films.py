@@ -5,6 +5,7 @@ for; both are left out where those packages are not installed, and each figure's
 was measured on.
 """
 
+import contextlib
 import importlib.util
 import itertools
 from collections.abc import Iterator, Sequence
@@ -84,6 +85,7 @@ def _play(height: int, folder: Path) -> Iterator[Frames]:
     """A walk of an unbeatable player who turns, runs and shoots."""
     import vizdoom
 
+    folder = folder.absolute()
     rng = np.random.default_rng(1)
     game = vizdoom.DoomGame()
     game.load_config(str(Path(vizdoom.scenarios_path) / "deathmatch.cfg"))
@@ -96,7 +98,8 @@ def _play(height: int, folder: Path) -> Iterator[Frames]:
     game.set_seed(1)
     buttons = ("MOVE_FORWARD", "TURN_LEFT", "TURN_RIGHT", "ATTACK")
     game.set_available_buttons([getattr(vizdoom.Button, name) for name in buttons])
-    game.init()
+    with contextlib.chdir(folder):  # the engine leaves a folder where it is started
+        game.init()
     game.send_game_command("god")
     for number in range(LENGTH_S * FPS):
         if number % 12 == 0:

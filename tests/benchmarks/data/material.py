@@ -8,6 +8,7 @@ never into the project's environment:
 writes one `.npy` a source: (T, H, W, 3) uint8 RGB, which spans are memory-mapped from.
 """
 
+import contextlib
 import itertools
 import os
 import subprocess
@@ -115,6 +116,7 @@ SOURCES: tuple[Source, ...] = (
 
 def install(packages: Path) -> None:
     """Put the packages that hold the material into a folder of their own; and let them be found."""
+    packages = packages.absolute()
     known = packages / ".installed"
     if not known.exists() or known.read_text().split() != [*PACKAGES]:
         command = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--no-deps"]
@@ -190,6 +192,7 @@ def _shooter(packages: Path, scenario: str, play: int) -> Iterator[Frames]:
     """A walk of an unbeatable player who turns, runs and shoots."""
     import vizdoom
 
+    packages = packages.absolute()
     rng = np.random.default_rng(_seed(scenario, play))
     game: Any = vizdoom.DoomGame()
     game.load_config(str(packages / "vizdoom/scenarios" / f"{scenario}.cfg"))
@@ -208,7 +211,8 @@ def _shooter(packages: Path, scenario: str, play: int) -> Iterator[Frames]:
         vizdoom.Button.ATTACK,
     ]
     game.set_available_buttons(buttons)
-    game.init()
+    with contextlib.chdir(packages):  # the engine leaves a folder where it is started
+        game.init()
     game.send_game_command("god")
     action, until = [0, 0, 0, 0], 0
     for number in range(GAME_S * GAME_FPS):
