@@ -14,6 +14,7 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest tests/unit -n 2 --dist loadfile
+	$(BIN)/python -m pytest tests/system -n 2 --dist loadfile
 	$(BIN)/python -m pytest tests/contracts tests/integration
 
 check: $(STAMP)

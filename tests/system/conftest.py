@@ -1,4 +1,7 @@
-"""One process that reads the films of many tests: starting one takes longer than they do."""
+"""Tests here start processes and servers of their own or run whole jobs; those in `tests/unit` do not.
+
+One process reads the films of many of them: starting one takes longer than they do.
+"""
 
 from collections.abc import Iterator
 
