@@ -1,4 +1,4 @@
-"""Tests here start processes and servers of their own or run whole jobs; those in `tests/unit` do not.
+"""Tests here start processes or servers of their own, or run whole jobs; those in `tests/unit` not.
 
 One process reads the films of many of them: starting one takes longer than they do.
 """

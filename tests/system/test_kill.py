@@ -15,8 +15,8 @@ import pytest
 from infra.job_files import JobContext
 from infra.lake import Lake
 from ingest.job import main
-from tests.unit.ingest.footage import join, shot, three_shots, write
 from tests.system.test_sandbox import first_child
+from tests.unit.ingest.footage import join, shot, three_shots, write
 
 
 def test_a_run_whose_readers_are_killed_ends_in_the_same_lake(
