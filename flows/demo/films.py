@@ -69,8 +69,8 @@ def _mix(kind: str, out: Frames, into: Frames, progress: float) -> Frames:
 def encode(frames: Iterator[Frames], path: Path, *, codec: str, fps: int, crf: int = 0) -> None:
     """Encode RGB frames into `path`, whose suffix names the container; the file appears whole.
 
-    One thread and no random ids, so that the same frames make the same bytes. `crf` 0 means the
-    codec's own default here.
+    One thread and no random ids, so that the same frames make the same bytes; but seldom x264
+    makes other ones, by what lies in the heap. `crf` 0 means the codec's own default here.
     """
     name, options = ENCODERS[codec]
     if crf:

@@ -4,9 +4,13 @@ One process reads the films of many of them: starting one takes longer than they
 """
 
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
+import fsspec
 import pytest
 
+from infra.lake import Lake
 from ingest.sandbox import Sandbox
 
 
@@ -22,3 +26,19 @@ def one_reader(shared_reader: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     ask = Sandbox._ask
     monkeypatch.setattr(Sandbox, "_ask", lambda _, request: ask(shared_reader, request))
     monkeypatch.setattr(Sandbox, "close", lambda _: None)
+
+
+@pytest.fixture
+def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
+    """The lake of a home of this test's own."""
+    monkeypatch.setenv("REEL_HOME", str(tmp_path / "home"))
+    return Lake(str(tmp_path / "home/lake"))
+
+
+@pytest.fixture
+def bucket() -> Iterator[Any]:
+    """An object store in memory."""
+    fs = fsspec.filesystem("memory")
+    yield fs
+    fs.store.clear()
+    fs.pseudo_dirs[:] = [""]

@@ -1,11 +1,10 @@
 """What a change costs: of a recipe, of a manifest, of a place; what is tried again."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import pytest
 
 from infra.job_files import JobContext
@@ -25,12 +24,6 @@ pytestmark = pytest.mark.usefixtures("one_reader")
 
 
 @pytest.fixture
-def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
-    monkeypatch.setenv("REEL_HOME", str(tmp_path / "home"))
-    return Lake(str(tmp_path / "home/lake"))
-
-
-@pytest.fixture
 def refresh(lake: Lake, tmp_path: Path) -> Refresh:
     def run(uri: object = tmp_path / "footage", **spec: Any) -> dict[str, Any]:
         spec = {"uri": str(uri), "recipe": {}, "parallel": "inline", **spec}
@@ -44,14 +37,6 @@ def film(tmp_path: Path) -> Path:
     """A film of a short and a long shot."""
     frames = join([shot(31, 30), shot(32, 60)], [("cut", 0)])
     return write(tmp_path / "footage/a.mp4", frames)
-
-
-@pytest.fixture
-def bucket() -> Iterator[Any]:
-    fs = fsspec.filesystem("memory")
-    yield fs
-    fs.store.clear()
-    fs.pseudo_dirs[:] = [""]
 
 
 def clips(lake: Lake) -> list[dict[str, Any]]:

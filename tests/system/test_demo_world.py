@@ -41,7 +41,7 @@ def test_films_hold_what_the_truth_says(world: Path, truth: dict[str, Any]) -> N
     for film in truth["films"]:
         x_THWC = decode(world / "footage" / film["path"])
         assert x_THWC.shape == (film["num_frames"], film["height"], film["width"], 3)
-        for shot in film["shots"][::4]:
+        for shot in film["shots"][::2]:
             found = read_attributes(x_THWC[shot["start"] : shot["end"]])
             assert found == Attributes(**shot["attributes"])
         for boundary in film["boundaries"]:
@@ -144,7 +144,9 @@ def test_a_second_call_does_nothing_and_a_lost_film_comes_back(
     assert reports == [(FILMS + 5, FILMS + 5)]
     digests = _digests(world / "footage")
     shortest = min(truth["films"], key=lambda film: int(film["num_frames"]))
-    (world / "footage" / shortest["path"]).unlink()
+    lost = world / "footage" / shortest["path"]
+    frames = decode(lost)
+    lost.unlink()
     (world / "footage" / ".half.mp4.123").write_bytes(b"half")
     write_world(world, films=FILMS, seed=1, workers=1)
     again = _digests(world / "footage")
@@ -152,6 +154,7 @@ def test_a_second_call_does_nothing_and_a_lost_film_comes_back(
     # What is encoded anew is seldom other by some bytes: x264 is not the same in every heap.
     changed = {path for path in digests if again[path] != digests[path]}
     assert changed <= {shortest["path"], *(entry["path"] for entry in truth["duplicates"])}
+    assert np.abs(decode(lost).astype(np.int16) - frames).mean() < 0.1
 
 
 def test_footage_of_somebody_else_is_never_touched(tmp_path: Path) -> None:

@@ -19,12 +19,6 @@ pytestmark = pytest.mark.usefixtures("one_reader")
 
 
 @pytest.fixture
-def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
-    monkeypatch.setenv("REEL_HOME", str(tmp_path / "home"))
-    return Lake(str(tmp_path / "home/lake"))
-
-
-@pytest.fixture
 def footage(tmp_path: Path) -> Path:
     """Two good films of three shots each, captions for one, and an empty file."""
     folder = tmp_path / "footage"

@@ -5,7 +5,6 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import pytest
 
 from infra.errors import InfrastructureError, InputError, JobCancelledError, NotFoundError
@@ -45,15 +44,6 @@ def site(tmp_path: Path) -> Iterator[Site]:
     server.shutdown()
     server.server_close()
     thread.join()
-
-
-@pytest.fixture
-def bucket() -> Iterator[Any]:
-    """An object store in memory."""
-    fs = fsspec.filesystem("memory")
-    yield fs
-    fs.store.clear()
-    fs.pseudo_dirs[:] = [""]
 
 
 def cache(folder: Path, limit_bytes: int = 1 << 20) -> FilmCache:
