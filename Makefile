@@ -7,7 +7,7 @@ STAMP := $(VENV)/.stamp
 FOOTAGE ?=
 PACKAGES := infra ingest captioning modeling serving flows
 
-.PHONY: demo test check bench-data setup clean
+.PHONY: demo test check bench-data bench-model setup clean
 
 demo: $(STAMP)
 	$(BIN)/reel demo $(if $(FOOTAGE),--footage "$(FOOTAGE)")
@@ -25,6 +25,9 @@ check: $(STAMP)
 
 bench-data: $(STAMP)
 	$(BIN)/python -m tests.benchmarks.data
+
+bench-model: $(STAMP)
+	$(BIN)/python -m tests.benchmarks.model
 
 setup: $(STAMP)
 

@@ -19,8 +19,8 @@ from flows.startup import Pidfile, Startup
 from infra.job_files import read_json, write_json
 from infra.lake import Lake
 from infra.settings import Settings
-from tests.benchmarks.data.figure import Figure
 from tests.benchmarks.data.films import small_films
+from tests.benchmarks.figure import Figure
 
 ROOT = Path(__file__).parents[3]
 KILLS, FILMS = 20, 24

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from flows.demo.films import encode
-from tests.benchmarks.data.figure import Figure
+from tests.benchmarks.figure import Figure
 
 MINUTES = (1, 30)
 FPS = 24

@@ -11,7 +11,7 @@ from flows.demo.films import Frames, encode
 from ingest.decode import UnreadableError, read_film
 from ingest.duplicates import KnownFilms, SignatureMeter
 from ingest.recipe import DuplicateRecipe
-from tests.benchmarks.data.figure import Figure
+from tests.benchmarks.figure import Figure
 
 
 def near_dup_recall(films: Sequence[Path], folder: Path) -> Figure:

@@ -8,7 +8,7 @@ import numpy as np
 
 from infra.lake import Lake, quote_all
 from infra.video import Frames, encode_mp4, read_clip
-from tests.benchmarks.data.figure import Figure
+from tests.benchmarks.figure import Figure
 
 CLIPS, BATCH, ROUNDS = 512, 32, 12
 FPS, FRAMES, HEIGHT, WIDTH = 24, 40, 180, 320

@@ -8,8 +8,8 @@ import pytest
 from infra.job_files import JobContext
 from ingest.job import main
 from ingest.sources import find_films
-from tests.benchmarks.data.figure import Figure
 from tests.benchmarks.data.films import small_films
+from tests.benchmarks.figure import Figure
 
 FILMS = 1000
 

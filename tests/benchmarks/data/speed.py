@@ -14,8 +14,8 @@ import av
 from infra.lake import Lake
 from ingest.recipe import IngestRecipe
 from ingest.sandbox import Sandbox
-from tests.benchmarks.data.figure import Figure
 from tests.benchmarks.data.films import footage, in_words
+from tests.benchmarks.figure import Figure
 
 ROUNDS = 3
 LARGE, SMALL = 720, 360  # lines

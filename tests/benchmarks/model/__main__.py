@@ -1,0 +1,20 @@
+"""The model's figures: `python -m tests.benchmarks.model [NAME…]`, all without a name.
+
+Prints a line as each is measured, and keeps all in .reel/bench/model.json. Those about what the
+model makes need the demo's model: run `make demo` first.
+"""
+
+import sys
+from collections.abc import Callable
+
+from tests.benchmarks.figure import Figure
+from tests.benchmarks.model import train_speed
+from tests.benchmarks.table import measure
+
+FIGURES: dict[str, Callable[[], dict[str, Figure]]] = {
+    "train_uniform": train_speed.train_uniform,
+    "train_mixed": train_speed.train_mixed,
+}
+
+if __name__ == "__main__":
+    sys.exit(measure("model", FIGURES, sys.argv[1:]))
