@@ -78,14 +78,20 @@ class Lake:
         where: str | None = None,
         release: str | None = None,
     ) -> pa.Table:
-        """Rows of `table`; all columns but a blob when `columns` is None."""
+        """Rows of `table`; all columns but a blob when `columns` is None. A column that a release
+        is older than holds nulls."""
         dataset = self._open(table, release)
         wanted = list(columns) if columns is not None else _stored(dataset, table)
+        lacking = [name for name in wanted if _is_newer(name, dataset, table)]
+        there = [name for name in wanted if name not in lacking] or list(_spec(table).key)
         try:
-            result: pa.Table = dataset.to_table(columns=wanted, filter=where)
+            result: pa.Table = dataset.to_table(columns=there, filter=where)
         except (OSError, ValueError) as error:
             raise bad_query(table, where, error) from error
-        return result
+        for name in lacking:
+            field = _spec(table).schema.field(name)
+            result = result.append_column(field, pa.nulls(len(result), field.type))
+        return result.select(wanted) if lacking else result
 
     def count(self, table: str, where: str | None = None, release: str | None = None) -> int:
         """How many rows match."""
@@ -267,6 +273,10 @@ def _spec(table: str) -> TableSpec:
 def _stored(dataset: Any, table: str) -> list[str]:
     """Plain columns that this version has: a release may be older than a column."""
     return [name for name in _spec(table).plain_columns if name in dataset.schema.names]
+
+
+def _is_newer(name: str, dataset: Any, table: str) -> bool:
+    return name in _spec(table).plain_columns and name not in dataset.schema.names
 
 
 def _check_columns(rows: Rows, spec: TableSpec, table: str) -> None:

@@ -18,7 +18,7 @@ from infra.catalog_models import GenerationJob
 from infra.errors import InfrastructureError, InputError, NotFoundError
 from infra.job_files import write_json
 from infra.lake import Lake
-from infra.releases import create_release, get_release, list_releases
+from infra.releases import create_release, get_release, list_releases, restate
 from infra.search import by_words
 from infra.settings import Settings
 from infra.takedowns import list_takedowns
@@ -346,6 +346,37 @@ def test_a_second_takedown_does_not_disturb_the_first(
     }
     assert lake.count("clips", "caption = 'changed'") == 1
     assert lake.count("clips", "caption = 'changed'", "r3") == 0
+
+
+def test_a_release_older_than_a_column_is_read_and_restated_and_taken_down(
+    own_home: Settings, catalog: Catalog, registry: Registry
+) -> None:
+    lake = Lake(own_home.lake_uri)
+    lake.ensure()
+    _add(lake, GOOD, "file:///films/good.mp4")
+    _add(lake, BAD, "file:///films/bad%20one.mp4")
+    newer = ["static_share", "caption_version", "near_duplicates", "duplicate_recipe"]
+    lake.dataset("clips").drop_columns(newer)
+    lake.dataset("sources").drop_columns(["interlaced", "tags"])
+    create_release(lake, catalog, fingerprints={}, name="old")
+    lake.ensure()
+    create_release(lake, catalog, fingerprints={}, name="new")
+
+    restate(lake, catalog, "old")
+    done = takedown.take_down(own_home, BAD)
+    assert set(done.releases) == {"old", "new"}
+    assert _marked_files(lake) == []
+    for name in ("old", "new"):
+        release = get_release(catalog, name)
+        assert release.counts["clips"] == 3
+        assert release.content_hash == lake.content_hash(name)
+        rows = lake.read("clips", ["static_share", "clip_id", *newer[1:]], release=name).to_pylist()
+        assert {row["clip_id"] for row in rows} == {_clip_id(GOOD, number) for number in range(3)}
+        assert {row[column] for row in rows for column in newer} == {None}
+    assert "static_share" not in lake.read("clips", release="old").column_names
+    assert lake.read("clips", ["static_share"], release="old").num_rows == 3
+    assert lineage.trace(own_home, "old")["withdrawn"][0]["source_id"] == BAD
+    assert lineage.trace(own_home, _clip_id(GOOD, 1))["releases"].keys() == {"old", "new"}
 
 
 def test_caches_of_what_was_withdrawn_go(lake: Lake, own_home: Settings) -> None:
