@@ -106,11 +106,11 @@ def quarantined(source: Row, stage: str, reason: str, error: str) -> FilmResult:
 
 def _see(path: Path, recipe: IngestRecipe) -> _Seen:
     finder: ShotFinder | None = None
-    scores, signature = ScoreMeter(30.0), SignatureMeter()
+    scores, signature = ScoreMeter(30.0, recipe.scores), SignatureMeter()
     film: Film | None = None
     for index, (film, image) in enumerate(read_film(path)):
         if finder is None:
-            scores = ScoreMeter(film.nominal_fps)
+            scores = ScoreMeter(film.nominal_fps, recipe.scores)
             finder = ShotFinder(recipe.shots, film.nominal_fps)
         finder.process(index, image)
         scores.process(index, image)
@@ -171,7 +171,9 @@ def _result(path: Path, source: Row, seen: _Seen, recipe: IngestRecipe, folder: 
 
 
 def _clip_row(source: Row, seen: _Seen, span: Span, offset_s: float | None) -> Row:
-    film, scores = seen.film, seen.scores.span(span.start, span.end)
+    film = seen.film
+    scores = seen.scores.span(span.start, span.end, film.times_s)
+    facts = scores.pop("facts")
     source_id = source["source_id"]
     return {
         "source_id": source_id,
@@ -186,10 +188,8 @@ def _clip_row(source: Row, seen: _Seen, span: Span, offset_s: float | None) -> R
         "height": film.height,
         "status": "rejected" if span.reason or offset_s is None else "accepted",
         "reason": span.reason or ("no bytes could be extracted" if offset_s is None else None),
-        "motion": scores["motion"],
-        "sharpness": scores["sharpness"],
-        "luma": scores["luma"],
-        "facts_json": json.dumps(scores["facts"]),
+        **scores,
+        "facts_json": json.dumps(facts),
         "split": split_of(source_id),
         "recipe": source["recipe"],
     }

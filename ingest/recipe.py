@@ -107,6 +107,31 @@ class DuplicateRecipe:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ScoreRecipe:
+    """What counts as static, black, clipped or a bar. Levels are of 255, on small frames: what is
+    less than a pixel there does not count."""
+
+    static_cell: float = 2.0
+    """Levels by which no cell of the 12x9 grid may differ from a static stretch's first frame…"""
+    static_mean: float = 1.0
+    """…and the most that all pixels may differ on the mean."""
+    static_min_s: float = 0.5
+    """A shorter stretch is no stretch: films hold frames twice."""
+    black_level: int = 25
+    """The most that a black pixel has, and…"""
+    black_share: float = 0.98
+    """…the least share of them in a black frame (FFmpeg's blackdetect)."""
+    crushed_level: int = 4
+    """Pixels up to here have lost what was in the shadows…"""
+    blown_level: int = 250
+    """…and from here what was in the lights."""
+    bar_level: int = 10
+    """The most that a pixel of a black bar has (FFmpeg's cropdetect)."""
+    bar_edge: float = 0.6
+    """The least share of a line beside a bar that is lit at some moment."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class IngestRecipe:
     """Everything that decides what footage turns into."""
 
@@ -114,6 +139,7 @@ class IngestRecipe:
     clips: ClipRecipe = field(default_factory=ClipRecipe)
     extraction: ExtractionRecipe = field(default_factory=ExtractionRecipe)
     duplicates: DuplicateRecipe = field(default_factory=DuplicateRecipe)
+    scores: ScoreRecipe = field(default_factory=ScoreRecipe)
     max_damage: float = 0.01
     """Share of damaged frames above which a film is quarantined."""
     max_missing: float = 0.1

@@ -1,19 +1,25 @@
-"""Measured facts of a span of frames: motion, sharpness, light, camera movement, colours.
+"""Measured facts of a span of frames: motion, sharpness, light, camera movement, colours, static
+and black stretches, black bars, lost shadows and lights.
 
 Everything is measured on the small frames of the one decode pass; nothing here is learned.
 """
 
 from array import array
 from bisect import bisect_left
+from collections.abc import Sequence
 from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from ingest.letterbox import BarMeter, Bars
+from ingest.recipe import ScoreRecipe
 from ingest.shots import Image
+from ingest.stretches import StretchMeter, Times
 
 SAMPLES_PER_S = 6.0
+SAMPLES_A_LOOK = 3  # for bars, which are there for long
 CORNERS = 64
 MIN_INLIERS = 10
 GRID = (3, 4)  # camera movement must show in most cells of this grid, or it is an object's
@@ -28,6 +34,7 @@ SHAKES_FROM = 0.15  # frame widths a second, spread of the movement
 
 UNSURE = (np.nan, np.nan, np.nan)  # which way the camera moves
 
+BARS = ("bar_top_share", "bar_bottom_share", "bar_left_share", "bar_right_share")
 COLOR_NAMES = (
     "black", "gray", "white", "red", "orange", "yellow", "green", "cyan", "blue", "purple",
     "pink", "brown",
@@ -37,7 +44,8 @@ COLOR_NAMES = (
 class ScoreMeter:
     """Sees every frame of one film once, then answers for any span."""
 
-    def __init__(self, fps: float) -> None:
+    def __init__(self, fps: float, recipe: ScoreRecipe | None = None) -> None:
+        self._recipe = recipe or ScoreRecipe()
         self._every = max(1, round(fps / SAMPLES_PER_S))
         self._fps = fps
         # Compact, because they grow with the film's length. Of every frame:
@@ -45,17 +53,21 @@ class ScoreMeter:
         # Of every sampled frame; colours and camera fill several places each.
         self._sampled, self._sharpness = array("q"), array("d")
         self._colors, self._cameras = array("H"), array("d")
+        self._crushed, self._blown = array("d"), array("d")
+        self._stretches, self._bars = StretchMeter(self._recipe), BarMeter(self._recipe)
         self._last_gray: Image | None = None
         self._sampled_gray: Image | None = None
 
     def process(self, index: int, image_HWC: Image) -> None:
         """Look at frame `index` (small, BGR)."""
         gray = np.asarray(cv2.cvtColor(image_HWC, cv2.COLOR_BGR2GRAY), np.uint8)
-        self._lumas.append(cv2.mean(gray)[0] / 255)
+        mean = cv2.mean(gray)[0]
+        self._lumas.append(mean / 255)
         change = 0.0
         if self._last_gray is not None:
             change = float(cv2.norm(gray, self._last_gray, cv2.NORM_L1)) / gray.size / 255
         self._changes.append(change)
+        self._stretches.process(gray, mean, 255 * change)
         self._last_gray = gray
         if index % self._every == 0:
             self._sample(index, image_HWC, gray)
@@ -71,10 +83,18 @@ class ScoreMeter:
         self._sharpness.append(float(deviation[0, 0]))
         self._colors.extend(_color_counts(image_HWC).tolist())
         self._cameras.extend(camera or UNSURE)
+        self._crushed.append(np.count_nonzero(gray <= self._recipe.crushed_level) / gray.size)
+        self._blown.append(np.count_nonzero(gray >= self._recipe.blown_level) / gray.size)
+        if index % (SAMPLES_A_LOOK * self._every) == 0:
+            self._bars.process(index, gray)
 
-    def span(self, start: int, end: int) -> dict[str, Any]:
-        """Scores of frames [start, end): motion (mean luma change a second, in full ranges),
-        sharpness (deviation of the Laplacian, levels), luma (0..1) and facts in words."""
+    def span(self, start: int, end: int, times_s: Times) -> dict[str, Any]:
+        """Scores of frames [start, end) by the names of the lake's columns, and facts in words:
+        motion (mean luma change a second, in full ranges), sharpness (deviation of the Laplacian,
+        levels), luma (0..1), and shares and seconds.
+
+        `times_s`: when each frame of the film begins, and last when it ends.
+        """
         luma = float(np.mean(self._lumas[start:end]))
         # The first frame's change is against the shot before.
         motion = float(np.mean(self._changes[start + 1 : end] or [0.0])) * self._fps
@@ -84,10 +104,14 @@ class ScoreMeter:
         colors = np.reshape(self._colors[count * first : count * last], (-1, count)).sum(axis=0)
         # A sample's camera is against the sample before it, which must lie inside too.
         cameras = np.reshape(self._cameras[3 * first : 3 * last], (-1, 3))[1:]
+        bars = self._bars.span(start, end)
         return {
             "motion": round(motion, 6),
             "sharpness": round(sharpness, 4),
             "luma": round(luma, 6),
+            **self._stretches.span(start, end, times_s),
+            **dict(zip(BARS, bars, strict=True)),
+            **_clipped(self._crushed[first:last], self._blown[first:last], bars),
             "facts": {
                 "camera": camera_in_words(cameras),
                 "tempo": _level(motion, ("still", "slow", "fast"), (STILL_BELOW, FAST_FROM)),
@@ -95,6 +119,17 @@ class ScoreMeter:
                 "colors": _main_colors(colors / max(1, colors.sum())),
             },
         }
+
+
+def _clipped(crushed: Sequence[float], blown: Sequence[float], bars: Bars) -> dict[str, float]:
+    """Shares of the picture inside its bars, which are black and no shadow."""
+    top, bottom, left, right = bars
+    inside = (1 - top - bottom) * (1 - left - right)
+    dark = float(np.mean(crushed or [0.0])) - (1 - inside)
+    return {
+        "crushed_share": round(max(0.0, dark / inside), 4),
+        "blown_share": round(min(1.0, float(np.mean(blown or [0.0])) / inside), 4),
+    }
 
 
 def camera_in_words(cameras: npt.NDArray[np.float64]) -> str:

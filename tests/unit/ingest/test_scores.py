@@ -10,7 +10,9 @@ def facts(frames: np.ndarray) -> dict[str, object]:
     meter = ScoreMeter(FPS)
     for index, image in enumerate(frames):
         meter.process(index, np.ascontiguousarray(image[..., ::-1]))
-    result: dict[str, object] = meter.span(0, len(frames))["facts"]
+    result: dict[str, object] = meter.span(0, len(frames), np.arange(len(frames) + 1) / FPS)[
+        "facts"
+    ]
     return result
 
 
@@ -66,4 +68,4 @@ def test_the_cut_before_a_span_is_not_its_motion() -> None:
     meter = ScoreMeter(FPS)
     for index in range(48):
         meter.process(index, np.full((72, 96, 3), 250 if index >= 24 else 5, np.uint8))
-    assert meter.span(24, 48)["motion"] == 0
+    assert meter.span(24, 48, np.arange(49) / FPS)["motion"] == 0
