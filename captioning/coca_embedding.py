@@ -12,11 +12,12 @@ from pathlib import Path
 import torch
 
 from captioning.coca import PICTURES_AT_ONCE, CocaCaptioner
-from captioning.embedding import Vectors, padded
+from captioning.embedding import Vectors, blank, padded
 from captioning.frames import Frames
 from captioning.recipe import CocaRecipe
 from captioning.store import load_captioner
 from captioning.training import views_of
+from infra.lake_schema import EMBEDDING_SIZE
 
 
 class CocaEmbedder:
@@ -44,6 +45,11 @@ class CocaEmbedder:
             recipe.pretrained_model, recipe.pretrained_weights, grid=recipe.grid
         )
         return cls(captioner, recipe, version, contrastive=True)
+
+    @property
+    def width(self) -> int:
+        """How many numbers of the image tower's are kept."""
+        return min(EMBEDDING_SIZE, self._embed([blank(self.recipe)]).shape[1])
 
     def embed(self, clips: Sequence[Frames]) -> Vectors:
         """(N, 768) float32, each of length 1."""

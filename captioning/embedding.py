@@ -34,6 +34,10 @@ class Embedder(Protocol):
     recipe: CocaRecipe
     version: str
 
+    @property
+    def width(self) -> int:
+        """How many numbers of a vector are not there only to fill it up."""
+
     def embed(self, clips: Sequence[Frames]) -> Vectors:
         """(N, 768) float32, each of length 1."""
 
@@ -44,6 +48,10 @@ class MeasuredEmbedder:
     def __init__(self, recipe: CocaRecipe) -> None:
         self.recipe = recipe
         self.version = _version(MEASURED, recipe)
+
+    @property
+    def width(self) -> int:
+        return len(describe(blank(self.recipe)))
 
     def embed(self, clips: Sequence[Frames]) -> Vectors:
         return padded(np.stack([describe(frames) for frames in clips]))
@@ -90,6 +98,11 @@ def open_embedder(home: Path, version: str, recipe: CocaRecipe) -> Embedder:
     if folder is not None:
         return CocaEmbedder.from_store(folder, recipe, version)
     return CocaEmbedder.from_pretrained(recipe, version)
+
+
+def blank(recipe: CocaRecipe) -> Frames:
+    """A black frame as the recipe looks at one, for what depends on the shape alone."""
+    return np.zeros((1, recipe.cell, recipe.cell, 3), np.uint8)
 
 
 def padded(vectors_ND: Vectors) -> Vectors:

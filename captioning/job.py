@@ -1,5 +1,5 @@
 """Caption every accepted clip that lacks a caption by the captioners of this recipe; then embed and
-compare clips.
+compare clips, score them with the recipe's weights, and read text in them if it says so.
 
     python -m captioning.job --spec spec.json
 
@@ -26,10 +26,14 @@ from captioning.drift import drift, watch_rank, watched
 from captioning.endpoint import EndpointCaptioner
 from captioning.facts import FactsCaptioner
 from captioning.frames import FrameReader
+from captioning.heads import check_width, load_heads
+from captioning.learned_scores import update_scores
 from captioning.likeness import Likeness
+from captioning.overlay import RapidReader
 from captioning.progress import Progress
 from captioning.recaption import Recaptioner
 from captioning.recipe import CaptionRecipe, LikenessRecipe
+from captioning.text_scores import update_texts
 from infra.job_files import JobContext, run_job
 from infra.lake import Lake
 from infra.recipes import from_dict
@@ -47,11 +51,14 @@ def main(context: JobContext) -> dict[str, Any]:
     """Returns {"captioned": clips whose caption changed, "by_source": of these, "trained",
     "heldout", "seconds": of CoCa, "endpoint": {"version", "asked", "answered", "failed": {reason:
     clips}, "left", "tokens", "stopped"} or {}, "drift": [{"source", "version", "previous", …}],
-    "embedded", "near_duplicates"}.
+    "embedded", "near_duplicates", "scored": {kind: clips}}.
     """
     recipe = from_dict(CaptionRecipe, context.spec.get("recipe", {}))
     alike = from_dict(LikenessRecipe, context.spec.get("likeness", {}))
     settings, progress = Settings(), Progress(context)
+    # What would stop the run at its end is said before its first clip.
+    heads = load_heads(recipe.heads, settings.home)
+    reader = RapidReader(settings.cpu_count) if recipe.text.read else None
     lake = Lake(settings.lake_uri)
     rows = lake.read("clips", columns=COLUMNS, where="status = 'accepted'").to_pylist()
     clips = [_clip(row) for row in rows]
@@ -76,7 +83,12 @@ def main(context: JobContext) -> dict[str, Any]:
     began = time.monotonic()
     words = {clip.clip_id: clip.words for clip in clips if clip.words}
     likeness = Likeness(context, settings, lake, recipe.coca, alike, words)
+    if heads:
+        check_width(heads, likeness.embedder.width, likeness.embedder.version)
     alike_found = likeness.update(clips, frames)
+    scored = update_scores(context, lake, heads, likeness.embedder.version)
+    if reader is not None:
+        scored["text"] = update_texts(context, lake, clips, reader, recipe.text)
     seconds = {**(coca.seconds if coca else {}), "likeness": time.monotonic() - began}
     context.progress(1, 1, f"captioned {len(made)} clips")
     return {
@@ -88,6 +100,7 @@ def main(context: JobContext) -> dict[str, Any]:
         "endpoint": endpoint.result() if endpoint in captioners else {},
         "drift": [change for change in changes if change],
         **alike_found,
+        "scored": scored,
     }
 
 

@@ -56,7 +56,7 @@ class Likeness:
     ) -> None:
         self._context = context
         self._lake = lake
-        self._embedder: Embedder = stored_embedder(settings.home, recipe, captions)
+        self.embedder: Embedder = stored_embedder(settings.home, recipe, captions)
         self._alike = alike
 
     def update(self, clips: Sequence[Clip], frames: FrameReader) -> dict[str, int]:
@@ -71,7 +71,7 @@ class Likeness:
 
     def _embed(self, clips: Sequence[Clip], frames: FrameReader) -> int:
         """Embed the clips that lack this version, and write their signatures along."""
-        version = self._embedder.version
+        version = self.embedder.version
         rows = self._lake.read("clips", ["clip_id"], f"embedding_recipe = '{version}'")
         done = set(rows["clip_id"].to_pylist())
         lacking = [clip for clip in clips if clip.clip_id not in done]
@@ -87,7 +87,7 @@ class Likeness:
             for start in range(0, len(batch), CLIPS_AT_ONCE):
                 self._context.raise_if_stopping()
                 some = [seen for _, seen in batch[start : start + CLIPS_AT_ONCE]]
-                vectors.append(self._embedder.embed(some))
+                vectors.append(self.embedder.embed(some))
                 count = written + start + len(some)
                 self._context.progress(
                     count, len(lacking), f"embedded {count} of {len(lacking)} clips"
@@ -98,9 +98,9 @@ class Likeness:
 
     def _compare(self) -> None:
         """Look for near-duplicates of the clips that were not compared under this recipe."""
-        asks_model = self._embedder.version.startswith(PRETRAINED)
-        mark = f"{fingerprint(self._alike)}/{looks(self._embedder.recipe)}"
-        mark += f"/{self._embedder.version}" if asks_model else ""
+        asks_model = self.embedder.version.startswith(PRETRAINED)
+        mark = f"{fingerprint(self._alike)}/{looks(self.embedder.recipe)}"
+        mark += f"/{self.embedder.version}" if asks_model else ""
         columns = ["clip_id", "source_id", "signature", "duplicate_recipe"]
         table = self._lake.read("clips", columns + ["embedding"] * asks_model, SIGNED)
         compared = table["duplicate_recipe"].to_pylist()

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from infra.errors import InputError
 
+HEADS = ("aesthetic", "unsafe")
 SOURCES = ("sidecar", "endpoint", "coca", "facts")
 PROMPT = (
     "These are frames of one video clip, in order. Describe in one sentence what the clip shows: "
@@ -138,10 +139,41 @@ class LikenessRecipe:
 
 
 @dataclass(frozen=True, kw_only=True)
+class HeadRecipe:
+    """Weights of learned scores: safetensors files, whose form `captioning.heads` describes. A path
+    is absolute or starts from REEL_HOME; without one, clips have no such score."""
+
+    aesthetic: str = ""
+    """Its score is `clips.aesthetic_score`: higher is more pleasing, as the head was trained."""
+    unsafe: str = ""
+    """Its score is `clips.unsafe_score`: higher is less fit to be shown."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextRecipe:
+    """Whether text in the picture is read, by the extra `ocr`, and how: `captioning.overlay`.
+
+    Raises:
+        InputError: a number that allows nothing.
+    """
+
+    read: bool = False
+    frames: int = 3  # of each clip, evenly spread
+    side: int = 960  # longest side of a frame that is read, pixels; smaller ones stay as they are
+    min_confidence: float = 0.5  # of a line that counts
+    max_characters: int = 500  # of `clips.text_found`
+
+    def __post_init__(self) -> None:
+        for name in ("frames", "side", "max_characters"):
+            if getattr(self, name) < 1:
+                raise InputError(f"text.{name} is {getattr(self, name)}; it has to be 1 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
 class CaptionRecipe:
-    """Who captions. `prefer`: of the captions that a clip has, the one of the first source here is
-    `clips.caption`; a source that is left out does not speak. Measured facts are always the last
-    resort.
+    """Who captions, whose weights score, and whether text is read. `prefer`: of the captions that a
+    clip has, the one of the first source here is `clips.caption`; a source that is left out does
+    not speak. Measured facts are always the last resort.
 
     Raises:
         InputError: an unknown source, or one named twice.
@@ -150,6 +182,8 @@ class CaptionRecipe:
     prefer: tuple[str, ...] = SOURCES
     endpoint: EndpointRecipe = field(default_factory=EndpointRecipe)
     coca: CocaRecipe = field(default_factory=CocaRecipe)
+    heads: HeadRecipe = field(default_factory=HeadRecipe)
+    text: TextRecipe = field(default_factory=TextRecipe)
 
     def __post_init__(self) -> None:
         if not set(self.prefer) <= set(SOURCES) or len(set(self.prefer)) < len(self.prefer):

@@ -51,6 +51,9 @@ def refresh_data(
         of a retry also "retried" and "mended" files
     """
     # Lance brings pandas along: seconds that no other command should pay.
+    from captioning.heads import load_heads
+    from captioning.learned_scores import unscored
+    from captioning.overlay import check_installed
     from infra.lake import Lake
     from infra.releases import create_release, get_release
     from infra.upkeep import keep_up
@@ -63,7 +66,11 @@ def refresh_data(
         spec = {"uri": uri}
     catalog, lake = Catalog(settings.catalog_url), Lake(settings.lake_uri)
     reading, captioning = ingest_recipe.load(settings), caption_recipe.load(settings)
-    alike = LikenessRecipe()
+    # A recipe that cannot be followed is refused before any film is read.
+    heads, alike = load_heads(captioning.heads, settings.home), LikenessRecipe()
+    if captioning.text.read:
+        check_installed()
+    waiting = " or ".join(filter(None, (captioning.unanswered, unscored(heads))))
     recipes = {"ingest": reading, "caption": captioning, "likeness": alike}
     marks = {step: fingerprint(recipe) for step, recipe in recipes.items()}
     with stopping_jobs():
@@ -72,7 +79,7 @@ def refresh_data(
             "ingest.job",
             {**spec, "recipe": to_dict(reading), "parallel": "ray"},
         )
-        if is_released(lake, catalog, marks, where, captioning.unanswered):
+        if is_released(lake, catalog, marks, where, waiting):
             captioned: dict[str, Any] = {"captioned": 0, "by_source": {}}
         else:
             captioned = run_step(
@@ -133,8 +140,8 @@ def is_released(
 ) -> bool:
     """True when the newest release has the lake's content, these recipes and this filter.
 
-    `waiting`: a condition of clips that a captioner failed or was not asked about; with any of
-    these there is something to do.
+    `waiting`: a condition of clips that a captioner failed or was not asked about, or that were
+    scored with other weights; with any of these there is something to do.
     """
     from infra.releases import list_releases, view
 

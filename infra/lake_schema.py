@@ -68,7 +68,11 @@ TABLES: dict[str, TableSpec] = {
         # What follows from pixels by floating point may differ from machine to machine, and is made
         # anew whenever the captioner is. What is concluded from it, groups and split, does count.
         volatile=frozenset(
-            {"embedding", "embedding_recipe", "signature", "near_duplicates", "duplicate_recipe"}
+            {
+                *("embedding", "embedding_recipe", "signature"),
+                *("near_duplicates", "duplicate_recipe"),
+                *("aesthetic_version", "unsafe_version", "text_version"),
+            }
         ),
         schema=_schema(
             "clip_id",
@@ -111,6 +115,13 @@ TABLES: dict[str, TableSpec] = {
             near_duplicates=pa.list_(_TEXT),  # clips that were there before; null: not compared yet
             duplicate_recipe=_TEXT,
             duplicate_of=_TEXT,  # the best of the clips that show the same; null: this one
+            aesthetic_score=_REAL,  # by weights that a recipe names; null without them
+            aesthetic_version=_TEXT,  # hash of the weights, and the embedding's recipe
+            unsafe_score=_REAL,  # higher is less fit to be shown
+            unsafe_version=_TEXT,
+            text_share=_REAL,  # of the picture, where there is most text; null: nobody looked
+            text_found=_TEXT,  # its lines, each once
+            text_version=_TEXT,
         ),
     ),
     "captions": TableSpec(  # all that captioners said; `clips` says which of it is used

@@ -6,8 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
+from captioning.embedding import MeasuredEmbedder
 from captioning.job import main
+from captioning.recipe import CocaRecipe
 from infra.errors import InputError
 from infra.job_files import JobContext
 from infra.lake import Lake
@@ -135,3 +138,20 @@ def test_an_order_that_names_no_source_or_one_twice_is_refused(
 ) -> None:
     with pytest.raises(InputError, match="name each of these at most once: sidecar, endpoint"):
         caption(lake, prefer=prefer)
+
+
+def test_weights_of_a_user_score_what_was_embedded(lake: Lake, tmp_path: Path) -> None:
+    add(lake, "a")
+    add(lake, "b", status="rejected")
+    width = MeasuredEmbedder(CocaRecipe()).width
+    save_file({"weight": np.ones((1, width), np.float32)}, tmp_path / "fits.safetensors")
+    save_file({"weight": np.ones((1, 512), np.float32)}, tmp_path / "not.safetensors")
+    assert caption(lake)["scored"] == {}
+    assert caption(lake, heads={"unsafe": "fits.safetensors"})["scored"] == {"unsafe": 1}
+    scores = lake.read("clips", ["clip_id", "aesthetic_score", "unsafe_score"]).to_pylist()
+    assert {row["clip_id"]: row["unsafe_score"] is not None for row in scores} == {
+        "a": True, "b": False,
+    }  # fmt: skip
+    assert {row["aesthetic_score"] for row in scores} == {None}
+    with pytest.raises(InputError, match="embeddings of 512 numbers"):
+        caption(lake, heads={"aesthetic": "not.safetensors"})
