@@ -1,9 +1,10 @@
 """Contact sheets of a refresh: clips that a release shows, and clips that it leaves out and why."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from flows import artifacts
+from flows.clip_words import noticed, remarks
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
 SHEET_CLIPS = 24
 SHEET_COLUMNS = 6
 OUTSIDE = "outside the filter"
-SCORES = ("motion", "sharpness", "luma")
+LABEL_LINES = 5
+REJECTS_SHOW = ("motion", "sharpness", "luma")
 
 Row = Mapping[str, Any]
 
@@ -25,8 +27,11 @@ def page(lake: "Lake", release: "ReleaseInfo") -> str:
     parts = [
         f"# Clips of release {release.name}",
         f"## Kept: {release.counts['clips']:.0f} clips",
-        "Some of them, spread evenly, each with the caption that a model learns from.",
+        "Some of them, spread evenly, each with the caption that a model learns from and, behind "
+        "it, what stands out in the picture.",
         artifacts.picture(kept_sheet(lake, release), "clips that were kept"),
+        "What a viewer would notice in them:",
+        noticed(lake, release),
         f"## Left out: {len(left_out)} clips",
     ]
     if not left_out:
@@ -43,31 +48,36 @@ def page(lake: "Lake", release: "ReleaseInfo") -> str:
 
 
 def kept_sheet(lake: "Lake", release: "ReleaseInfo") -> "Image":
-    """The middle frame of clips spread evenly over the release, each with its caption."""
-    from infra.previews import COLUMNS
-
-    clips = lake.read("clips", COLUMNS, release.view, release.name).sort_by("clip_id")
+    """The middle frame of clips spread evenly over the release, each with its caption and what
+    stands out in it."""
+    clips = lake.read("clips", _columns(), release.view, release.name).sort_by("clip_id")
     shown = clips.to_pylist()[:: _stride(clips.num_rows)]
-    return sheet(lake, [row | {"label": row["caption"] or "no caption"} for row in shown], release)
+    for row in shown:
+        row["label"] = " · ".join([row["caption"] or "no caption", *remarks(row)])
+    return sheet(lake, shown, release)
 
 
 def clips_left_out(lake: "Lake", release: "ReleaseInfo") -> list[dict[str, Any]]:
     """Clips of the release's films that it does not show, each with a `reason` and a `label`."""
-    from infra.previews import COLUMNS
+    from infra.thresholds import COMPARISON, SCORES
 
-    columns = [*COLUMNS, "status", "reason", *SCORES]
-    rows = lake.read("clips", columns, f"({release.view}) is not true", release.name).to_pylist()
+    asked = [name for name, _, _ in COMPARISON.findall(release.where) if name in SCORES]
+    left_out = f"({release.view}) is not true"
+    rows = lake.read("clips", _columns(), left_out, release.name).to_pylist()
     for row in rows:
         rejected = row["status"] == "rejected"
-        row["label"] = label(row if rejected else row | {"reason": OUTSIDE})
+        reason, scores = (row["reason"], REJECTS_SHOW) if rejected else (OUTSIDE, asked)
+        row["label"] = label(row, reason, scores)
         row["reason"] = row["reason"] if rejected else f"{OUTSIDE} {release.where}"
     return sorted(rows, key=lambda row: (row["reason"], row["clip_id"]))
 
 
-def label(row: Row) -> str:
-    """Why a clip was left out, how long it is, and its scores: what a threshold would look at."""
-    scores = [f"{name} {row[name]:.2g}" for name in SCORES if row[name] is not None]
-    return ", ".join([row["reason"], f"{row['end_s'] - row['start_s']:.1f} s", *scores])
+def label(row: Row, reason: str, scores: Iterable[str]) -> str:
+    """Why a clip was left out, how long it is, those of its scores that are there, and what stands
+    out in it."""
+    there = (name for name in dict.fromkeys(scores) if row.get(name) is not None)
+    shown = [f"{name} {row[name]:.2g}" for name in there]
+    return ", ".join([reason, f"{row['end_s'] - row['start_s']:.1f} s", *shown, *remarks(row)])
 
 
 def reason_table(rows: Sequence[Row]) -> str:
@@ -87,7 +97,14 @@ def sheet(lake: "Lake", rows: Sequence[dict[str, Any]], release: "ReleaseInfo") 
 
     frames = middle_frames(lake, rows, release.name)
     tiles = [(frame, row["label"]) for frame, row in zip(frames, rows, strict=True)]
-    return contact_sheet(tiles, columns=SHEET_COLUMNS)
+    return contact_sheet(tiles, columns=SHEET_COLUMNS, lines=LABEL_LINES)
+
+
+def _columns() -> list[str]:
+    from infra.lake_schema import SCORES
+    from infra.previews import COLUMNS
+
+    return [*COLUMNS, "status", "reason", "fps", "text_found", *SCORES]
 
 
 def _of_every_reason(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

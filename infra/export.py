@@ -17,13 +17,14 @@ from typing import Any, Protocol
 
 from infra.errors import InputError
 from infra.lake import Lake
+from infra.lake_schema import SCORES
 from infra.releases import ReleaseInfo
 from infra.video import encode_mp4, read_clip
 
 COLUMNS = (
     "clip_id", "source_id", "offset_s", "start_s", "end_s", "fps", "width", "height", "num_frames",
-    "caption", "caption_source", "caption_version", "caption_score", "split", "motion",
-    "sharpness", "luma", "facts_json",
+    "caption", "caption_source", "caption_version", "caption_score", "split", *SCORES,
+    "text_found", "facts_json",
 )  # fmt: skip
 CLIPS_PER_READ = 32
 SHARD_CLIPS = 1000

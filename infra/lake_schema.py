@@ -34,6 +34,14 @@ _TEXT, _INT, _LONG, _REAL = pa.string(), pa.int32(), pa.int64(), pa.float64()
 
 EMBEDDING_SIZE = 768  # of the largest common image towers (ViT-L/14); shorter ones end in zeros
 
+# What clips are filtered by, and shown and exported with; null where it was not measured.
+SCORES = (
+    *("motion", "sharpness", "luma", "crushed_share", "blown_share"),
+    *("static_share", "static_longest_s", "black_share", "black_longest_s"),
+    *("bar_top_share", "bar_bottom_share", "bar_left_share", "bar_right_share"),
+    *("aesthetic_score", "unsafe_score", "text_share"),
+)
+
 TABLES: dict[str, TableSpec] = {
     "sources": TableSpec(
         key=("uri",),

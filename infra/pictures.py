@@ -22,32 +22,35 @@ PALETTE = ("#2f6f9f", "#d1603d", "#4b8b5a", "#8a5a9e", "#b8902f", "#5b6670")
 
 
 def contact_sheet(
-    frames: Sequence[tuple[Picture, str]], columns: int = 6, tile_width: int = 200
+    frames: Sequence[tuple[Picture, str]],
+    columns: int = 6,
+    tile_width: int = 200,
+    lines: int = LABEL_LINES,
 ) -> Image.Image:
     """A grid of pictures (H, W, 3) uint8 with their labels below, on paper-white.
 
     Rows share one height, that of the tallest picture at `tile_width`; others stand on its
-    baseline, next to their label. A label wraps to three lines and ends in "…" when it is longer.
+    baseline, next to their label. A label wraps to so many lines and ends in "…" when it is longer.
     """
     font = ImageFont.load_default(LABEL_SIZE)
     tiles = [_fit_width(frame, tile_width) for frame, _ in frames]
     columns = max(1, min(columns, len(tiles)))
-    labels = [_wrap(label, font, tile_width) for _, label in frames]
+    labels = [_wrap(label, font, tile_width, lines) for _, label in frames]
     line_height = LABEL_SIZE + 4
-    label_height = max((len(lines) for lines in labels), default=0) * line_height + 6
+    label_height = max((len(label) for label in labels), default=0) * line_height + 6
     tile_height = max((tile.height for tile in tiles), default=0)
     rows = -(-len(tiles) // columns)
     width = 2 * MARGIN + columns * tile_width + (columns - 1) * GAP
     height = 2 * MARGIN + rows * (tile_height + label_height) + max(0, rows - 1) * GAP
     sheet = Image.new("RGB", (width, height), PAPER)
     draw = ImageDraw.Draw(sheet)
-    for index, (tile, lines) in enumerate(zip(tiles, labels, strict=True)):
+    for index, (tile, label) in enumerate(zip(tiles, labels, strict=True)):
         left = MARGIN + index % columns * (tile_width + GAP)
         top = MARGIN + index // columns * (tile_height + label_height + GAP)
         y = top + tile_height - tile.height
         draw.rectangle((left - 1, y - 1, left + tile_width, y + tile.height), outline=FRAME)
         sheet.paste(tile, (left, y))
-        for number, line in enumerate(lines):
+        for number, line in enumerate(label):
             draw.text((left, top + tile_height + 6 + number * line_height), line, INK, font)
     return sheet
 
@@ -105,10 +108,15 @@ def _fit_width(picture: Picture, width: int) -> Image.Image:
     return image.resize((width, max(1, round(image.height * width / image.width))))
 
 
-def _wrap(label: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> list[str]:
+def _wrap(
+    label: str,
+    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+    width: int,
+    most: int = LABEL_LINES,
+) -> list[str]:
     """Lines of at most `width` pixels; the last one of too many ends in an ellipsis."""
     per_line = max(4, int(width / (font.getlength("abcdefghij") / 10)))
     lines = wrap(label, per_line)
-    if len(lines) > LABEL_LINES:
-        lines = [*lines[: LABEL_LINES - 1], lines[LABEL_LINES - 1][: per_line - 1] + "…"]
+    if len(lines) > most:
+        lines = [*lines[: most - 1], lines[most - 1][: per_line - 1] + "…"]
     return lines

@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from infra import lake_schema
 from infra.lake import Lake
 from infra.previews import COLUMNS
 from infra.releases import ACCEPTED, view
 
-SCORES = ("motion", "sharpness", "luma", "duration_s", "fps", "width", "height")
+SCORES = (*lake_schema.SCORES, "duration_s", "fps", "width", "height")
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 COMPARISON = re.compile(r"\b([a-z_]+)\s*(<=|>=|<|>)\s*(-?\d+(?:\.\d+)?)")
 

@@ -60,10 +60,11 @@ def _search(lake: "Lake", text: str, like: str, where: str, limit: int) -> list[
     """Rows of accepted clips with all that is shown of them, best first."""
     from infra import search as find
     from infra.lake import quote
+    from infra.lake_schema import SCORES
     from infra.previews import COLUMNS
     from infra.releases import view
 
-    columns = [*COLUMNS, "source_id", "motion", "sharpness", "luma", "duplicate_of"]
+    columns = [*COLUMNS, "source_id", *SCORES, "text_found", "duplicate_of"]
     condition = view(where)
     if like:
         query, version, itself = _query(lake, like)
@@ -108,9 +109,9 @@ def filters(
     lake = open_lake()
     if not where:
         found = spread(lake)
-        print(f"{'':<12}" + "".join(f"{_quantile(q):>10}" for q in QUANTILES))
+        print(f"{'':<18}" + "".join(f"{_quantile(q):>10}" for q in QUANTILES))
         for name, values in found.items():
-            print(f"{name:<12}" + "".join(f"{value:>10.4g}" for value in values))
+            print(f"{name:<18}" + "".join(f"{value:>10.4g}" for value in values))
         return
     kept = effect(lake, where)
     share = kept.clips_kept / max(kept.clips, 1)
@@ -119,7 +120,7 @@ def filters(
         f"{kept.seconds_kept:.0f} of {kept.seconds:.0f} s"
     )
     for threshold in kept.thresholds:
-        print(f"  {threshold!s:<24} alone keeps {threshold.clips_kept}")
+        print(f"  {threshold!s:<28} alone keeps {threshold.clips_kept}")
     tiles = [tile for threshold in kept.thresholds for tile in _strip(lake, threshold)]
     if tiles:
         out = out or open_settings().home / "filters.png"

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from flows import clip_pages, difference_page
+from infra import lake_schema
 from infra.catalog import Catalog
 from infra.job_files import JobContext
 from infra.lake import Lake
@@ -90,6 +91,22 @@ def test_the_page_of_clips_has_both_sheets_and_counts_reasons(
     assert "## Left out: 4 clips" in page
     assert "| shorter than 1 s | 2 | 1 |" in page
     assert "| outside the filter motion > 0.05 and motion < 0.25 | 2 | 3.3 |" in page
+
+
+def test_the_page_says_what_a_viewer_would_notice_and_how_to_do_without(
+    lake: Lake, releases: list[ReleaseInfo]
+) -> None:
+    rows = lake.read("clips", ["clip_id"], releases[0].view).to_pylist()
+    lake.upsert("clips", [row | {"static_share": 0.0, "bar_top_share": 0.0} for row in rows])
+    lake.upsert("clips", [rows[0] | {"static_share": 0.6, "bar_top_share": 0.125}])
+    lake.tag(releases[0].name)
+    page = clip_pages.page(lake, releases[0])
+    assert 'or more | 1 | `--where "static_share < 0.5"`' in page
+    assert 'above or below | 1 | `--where "bar_top_share < 0.02 and bar_bottom' in page
+    assert "text on" not in page and "show text" not in page  # nobody read any
+    lake.upsert("clips", [row | dict.fromkeys(lake_schema.SCORES, None) for row in rows])
+    lake.tag(releases[0].name)
+    assert "Nothing that a viewer would mind" in clip_pages.page(lake, releases[0])
 
 
 def test_rejected_clips_are_seen(lake: Lake, releases: list[ReleaseInfo]) -> None:

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from infra import lake_schema
 from infra.catalog import Catalog
 from infra.errors import InputError
 from infra.lake import Lake
@@ -83,3 +84,20 @@ def test_spread_is_of_accepted_clips_and_leaves_out_what_was_not_measured(lake: 
     assert found["motion"][0] == 0 and found["motion"][-1] == 0.8
     assert found["duration_s"][3] == 5
     assert "sharpness" not in found
+
+
+def test_every_score_can_be_filtered_by_and_what_lacks_it_is_left_out(
+    lake: Lake, catalog: Catalog
+) -> None:
+    rows = [{"clip_id": f"{n}", **dict.fromkeys(lake_schema.SCORES, n / 10)} for n in range(8)]
+    lake.upsert("clips", rows)
+    assert {"static_share", "bar_left_share", "blown_share", "text_share"} < spread(lake).keys()
+    for score in lake_schema.SCORES:
+        (threshold,) = effect(lake, f"{score} <= 0.35", neighbours=1).thresholds
+        lost = score in ("motion", "luma")  # clip 8 has no other score
+        assert (threshold.clips_kept, threshold.kept[0]["clip_id"]) == (4, "3")
+        assert (threshold.lost[0]["clip_id"], effect(lake, f"{score} > 0.35").clips_kept) == (
+            "4", 4 + lost,
+        )  # fmt: skip
+    release, _ = create_release(lake, catalog, fingerprints={}, where="black_longest_s < 0.25")
+    assert release.counts["clips"] == 3
