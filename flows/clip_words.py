@@ -21,6 +21,7 @@ NOTICED = {
 }
 RATINGS = {"aesthetic_score": "pleasing", "unsafe_score": "unfit to be shown"}
 SHOWN_CHARACTERS = 40
+ALWAYS = 0.95
 
 
 def noticed(lake: "Lake", release: "ReleaseInfo") -> str:
@@ -38,6 +39,9 @@ def noticed(lake: "Lake", release: "ReleaseInfo") -> str:
 def remarks(row: Mapping[str, Any]) -> Iterator[str]:
     """What stands out in a clip, given its scores and `text_found`; often nothing."""
     scores = {name: value for name, value in row.items() if value is not None}
+    if scores.get("black_share", 0.0) >= ALWAYS:
+        yield "black all the time"
+        return
     yield from _stretch(scores, "static", "stands still")
     yield from _stretch(scores, "black", "black")
     yield from _bars(scores, ("top", "above"), ("bottom", "below"), "height")
@@ -57,7 +61,7 @@ def remarks(row: Mapping[str, Any]) -> Iterator[str]:
 
 def _stretch(scores: Mapping[str, Any], kind: str, what: str) -> Iterator[str]:
     share, longest_s = scores.get(f"{kind}_share", 0.0), scores.get(f"{kind}_longest_s", 0.0)
-    if share >= 0.95:
+    if share >= ALWAYS:
         yield f"{what} all the time"
     elif longest_s >= 0.25:
         yield f"{what} for {longest_s:.1f} s"

@@ -12,6 +12,10 @@ NOTHING = dict.fromkeys((*SCORES, "text_found"))
         ({}, []),
         ({"static_share": 0.02, "static_longest_s": 0.1, "black_share": 0.0}, []),
         ({"static_share": 1.0, "static_longest_s": 9.0}, ["stands still all the time"]),
+        (
+            {"black_share": 1.0, "black_longest_s": 2.0, "static_share": 1.0, "crushed_share": 1.0},
+            ["black all the time"],
+        ),
         ({"black_share": 0.2, "black_longest_s": 0.83}, ["black for 0.8 s"]),
         (
             {"bar_top_share": 0.125, "bar_bottom_share": 0.125, "bar_left_share": 0.0},
