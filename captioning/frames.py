@@ -1,8 +1,6 @@
 """The frames of a clip that CoCa looks at, read from the lake and scaled to its cells."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from collections.abc import Iterator, Sequence
 
 import cv2
 import numpy as np
@@ -10,13 +8,13 @@ import numpy.typing as npt
 
 from captioning.captioner import Clip
 from captioning.recipe import CocaRecipe
+from infra.clip_reads import map_clips
 from infra.errors import InputError
 from infra.lake import Lake
 from infra.video import read_clip
 
 Frames = npt.NDArray[np.uint8]
 
-CLIPS_AT_ONCE = 128  # bytes of so many clips are in memory together
 KEPT_BYTES = 512 << 20
 
 
@@ -54,42 +52,38 @@ class FrameReader:
         self, clips: Sequence[Clip]
     ) -> Iterator[tuple[Clip, Frames | InputError]]:
         """As `read`, with the error in place of the frames of a clip that does not decode."""
-        with ThreadPoolExecutor(self._threads) as pool:
-            for start in range(0, len(clips), CLIPS_AT_ONCE):
-                some = clips[start : start + CLIPS_AT_ONCE]
-                new = [clip for clip in some if clip.clip_id not in self._kept]
-                stored = self._lake.read_clip_bytes([clip.clip_id for clip in new])
-                decode = partial(_decoded, stored, self._recipe)
-                found = dict(
-                    zip((clip.clip_id for clip in new), pool.map(decode, new), strict=True)
-                )
-                for clip in some:
-                    yield clip, self._keep(clip.clip_id, found)
+        new = [clip for clip in clips if clip.clip_id not in self._kept]
+        decoded = map_clips(
+            self._lake,
+            [clip.clip_id for clip in new],
+            lambda index, data: _decoded(data, self._recipe, new[index]),
+            threads=self._threads,
+        )
+        lacking = {clip.clip_id for clip in new}
+        for clip in clips:
+            if clip.clip_id in lacking:
+                yield clip, self._keep(clip.clip_id, next(decoded))
+            else:
+                yield clip, self._kept[clip.clip_id]
 
-    def _keep(self, clip_id: str, found: Mapping[str, Frames | InputError]) -> Frames | InputError:
-        if clip_id in self._kept:
-            return self._kept[clip_id]
-        frames = found[clip_id]
-        if isinstance(frames, InputError):
-            return frames
-        if frames.nbytes <= self._room:
+    def _keep(self, clip_id: str, frames: Frames | InputError) -> Frames | InputError:
+        if not isinstance(frames, InputError) and frames.nbytes <= self._room:
             self._kept[clip_id] = frames
             self._room -= frames.nbytes
         return frames
 
 
-def _decoded(stored: Mapping[str, bytes], recipe: CocaRecipe, clip: Clip) -> Frames | InputError:
+def _decoded(data: bytes, recipe: CocaRecipe, clip: Clip) -> Frames | InputError:
     try:
-        return _frames(stored, recipe, clip)
+        return _frames(data, recipe, clip)
     except InputError as error:
         return error
 
 
-def _frames(stored: Mapping[str, bytes], recipe: CocaRecipe, clip: Clip) -> Frames:
+def _frames(data: bytes, recipe: CocaRecipe, clip: Clip) -> Frames:
     """The whole frame, squeezed: a crop would cut off what the caption names."""
     scale = recipe.cell / min(clip.width, clip.height)
     size = (round(clip.height * scale), round(clip.width * scale))
-    data = stored[clip.clip_id]
     frames = read_clip(data, clip.offset_s, look_times(clip.duration_s, recipe), size)
     return squeeze(frames, recipe.cell)
 

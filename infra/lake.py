@@ -17,12 +17,13 @@ from typing import Any, TypeAlias
 import lance
 import pyarrow as pa
 
-from infra.errors import InputError, NotFoundError
+from infra.errors import InfrastructureError, InputError, NotFoundError
 from infra.lake_schema import CONTENT_TABLES, TABLES, TableSpec
 
 METADATA_CACHE_BYTES = 64 << 20  # Lance's default of 1 GiB + 6 GiB per opened table is too much
 INDEX_CACHE_BYTES = 64 << 20
 IDS_PER_QUERY = 512
+ROWS_AT_ONCE = 128
 BATCH_BYTES = 16 << 20  # of clips that are in memory while they are written
 
 Rows: TypeAlias = list[dict[str, Any]] | pa.Table
@@ -93,6 +94,18 @@ class Lake:
             result = result.append_column(field, pa.nulls(len(result), field.type))
         return result.select(wanted) if lacking else result
 
+    def rows(self, table: str) -> Iterator[dict[str, Any]]:
+        """All rows of `table`, of which few are in memory at a time; all columns but a blob."""
+        dataset = self._open(table)
+        batches = dataset.to_batches(
+            columns=_stored(dataset, table),
+            batch_size=ROWS_AT_ONCE,
+            batch_readahead=1,
+            fragment_readahead=1,
+        )
+        for batch in batches:
+            yield from batch.to_pylist()
+
     def count(self, table: str, where: str | None = None, release: str | None = None) -> int:
         """How many rows match."""
         dataset = self._open(table, release)
@@ -137,7 +150,7 @@ class Lake:
 
         Ids already stored are skipped. Files are read while they are written, a few at a time.
         """
-        stored = {clip_id for clip_id, _ in self._blob_rows(list(clips), None)}
+        stored = {clip_id for clip_id, _ in _blob_rows(self._open("clip_bytes"), list(clips))}
         new = {clip_id: clip for clip_id, clip in clips.items() if clip_id not in stored}
         if new:
             batches = _clip_batches(new)
@@ -152,19 +165,38 @@ class Lake:
         Raises:
             NotFoundError: an id that has no stored bytes.
         """
-        rows = dict(self._blob_rows(clip_ids, release))
+        batches = self.clip_batches(clip_ids, len(clip_ids), release)
+        return {clip_id: data for batch in batches for clip_id, data in batch.items()}
+
+    def clip_batches(
+        self, clip_ids: Sequence[str], size: int, release: str | None = None
+    ) -> Iterator[dict[str, bytes]]:
+        """As `read_clip_bytes`, `size` clips at a time; the table is opened and searched once.
+
+        Raises:
+            NotFoundError: an id that has no stored bytes; before the first batch.
+            InfrastructureError: clips were erased from the lake meanwhile.
+        """
+        dataset = self._open("clip_bytes", release)
+        rows = dict(_blob_rows(dataset, clip_ids))
         missing = [clip_id for clip_id in clip_ids if clip_id not in rows]
         if missing:
             raise NotFoundError(
                 f"{len(missing)} of {len(clip_ids)} clips have no stored bytes in {self.uri} "
                 f"(the first is {missing[0]!r}); run refresh again"
             )
-        if not rows:
-            return {}
-        dataset = self._open("clip_bytes", release)
-        row_ids = [rows[clip_id] for clip_id in clip_ids]
-        blobs = dataset.read_blobs("video", ids=row_ids, preserve_order=True)
-        return {clip_id: bytes(blob) for clip_id, (_, blob) in zip(clip_ids, blobs, strict=True)}
+        for start in range(0, len(clip_ids), max(1, size)):
+            part = clip_ids[start : start + size]
+            try:
+                blobs = dataset.read_blobs(
+                    "video", ids=[rows[clip_id] for clip_id in part], preserve_order=True
+                )
+            except OSError as error:
+                raise InfrastructureError(
+                    f"the bytes of clip {part[0]!r} and those after it can no longer be read from "
+                    f"{self.uri} (was a film taken down just now?); run the step again: {error}"
+                ) from error
+            yield {clip_id: bytes(blob) for clip_id, (_, blob) in zip(part, blobs, strict=True)}
 
     def dataset(self, table: str) -> Any:
         """The Lance dataset of a table, for upkeep that no other method does."""
@@ -211,14 +243,6 @@ class Lake:
                     total += int.from_bytes(hashlib.sha256(line.encode()).digest(), "big")
         return hashlib.sha256(str(total % 2**256).encode()).hexdigest()[:16]
 
-    def _blob_rows(self, clip_ids: Sequence[str], release: str | None) -> Iterable[tuple[str, int]]:
-        """(clip_id, row id) of those ids that have bytes."""
-        dataset = self._open("clip_bytes", release)
-        for start in range(0, len(clip_ids), IDS_PER_QUERY):
-            where = f"clip_id in ({quote_all(clip_ids[start : start + IDS_PER_QUERY])})"
-            found = dataset.to_table(columns=["clip_id"], filter=where, with_row_id=True)
-            yield from zip(found["clip_id"].to_pylist(), found["_rowid"].to_pylist(), strict=True)
-
     def _path(self, table: str) -> str:
         return f"{self.uri}/{table}.lance"
 
@@ -262,6 +286,17 @@ class Lake:
             raise NotFoundError(
                 f"the lake has no release {release!r}; releases: {known}"
             ) from error
+
+
+def _blob_rows(dataset: Any, clip_ids: Sequence[str]) -> Iterator[tuple[str, int]]:
+    """(clip_id, row id) of those ids that have bytes; no id, no look."""
+    wanted = set(clip_ids)
+    # Ids are short: to read them all is cheaper than to ask for many.
+    where = f"clip_id in ({quote_all(clip_ids)})" if len(wanted) <= IDS_PER_QUERY else None
+    if wanted:
+        for batch in dataset.to_batches(columns=["clip_id"], filter=where, with_row_id=True):
+            found = zip(batch["clip_id"].to_pylist(), batch["_rowid"].to_pylist(), strict=True)
+            yield from ((clip_id, row) for clip_id, row in found if clip_id in wanted)
 
 
 def _spec(table: str) -> TableSpec:

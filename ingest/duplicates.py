@@ -7,9 +7,15 @@ where two films differ all the time are left out.
 """
 
 import itertools
+import math
+import os
 import struct
-from collections.abc import Callable, Iterator
-from functools import cache
+import tempfile
+import weakref
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache, lru_cache
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -24,6 +30,8 @@ MAX_SAMPLES = 120  # beyond, every second sample is dropped and the stride doubl
 HEADER = struct.Struct("<dI")  # duration_s, stride in seconds
 MIN_LOGO_SAMPLES = 3  # only time tells a logo from what moves
 MARKS = 4  # numbers in a film's mark
+FILMS_AT_ONCE = 256  # whose cells' ranges are in memory
+RANGE_BYTES = 2 * 12 * 3  # of one sample: the ends of the ranges of 3x4 cells in three colours
 SHIFTS = (0.0, 0.5, 1.0)  # where a crop may lie in what it leaves out: left or top, middle, …
 
 Grids = npt.NDArray[np.float32]
@@ -55,40 +63,139 @@ class SignatureMeter:
 
 
 class KnownFilms:
-    """Finds those of many films that show the same as a new one."""
+    """Finds those of many films that show the same as a new one.
 
-    def __init__(self, recipe: DuplicateRecipe) -> None:
+    Signatures lie in a file without a name in `folder` (the system's own by default), which is
+    gone with the process; a film takes some hundred bytes of memory.
+    """
+
+    def __init__(self, recipe: DuplicateRecipe, folder: Path | None = None) -> None:
         self._recipe = recipe
-        self._signatures: dict[str, bytes] = {}
+        self._file, name = tempfile.mkstemp(dir=folder)
+        Path(name).unlink()
+        weakref.finalize(self, os.close, self._file)
+        self._end = 0
+        self._places: dict[str, tuple[int, int]] = {}  # offset and size in the file
+        self._samples: list[tuple[int, int, int]] = []  # of a film: stride, ranges' offset and size
         self._ids: list[str] = []
         self._marks = np.zeros((64, MARKS))  # rows beyond the films are spare
+        self._cells: dict[tuple[int, ...], list[int]] = defaultdict(list)
 
     def add(self, film_id: str, signature: bytes) -> None:
         """Remember a film; one that is known already stays as it is."""
-        if film_id in self._signatures:
+        if film_id in self._places:
             return
         count = len(self._ids)
         if count == len(self._marks):
             self._marks = np.concatenate([self._marks, np.zeros_like(self._marks)])
-        self._marks[count] = _mark(signature)
+        self._marks[count] = mark = _mark(signature)
+        self._cells[self._cell(mark)].append(count)
         self._ids.append(film_id)
-        self._signatures[film_id] = signature
+        self._places[film_id] = self._write(signature)
+        ranges = _ranges(signature, self._recipe).tobytes()
+        self._samples.append((HEADER.unpack_from(signature)[1], *self._write(ranges)))
+
+    def _write(self, data: bytes) -> tuple[int, int]:
+        """Where it is in the file now: offset and size."""
+        offset, size = self._end, len(data)
+        while data:  # a disk that is full may take a part
+            written = os.pwrite(self._file, data, self._end)
+            self._end, data = self._end + written, data[written:]
+        return offset, size
+
+    def __contains__(self, film_id: str | None) -> bool:
+        return film_id in self._places
+
+    def signature(self, film_id: str) -> bytes:
+        """What `add` was given.
+
+        Raises:
+            KeyError: there is no such film.
+        """
+        offset, size = self._places[film_id]
+        return os.pread(self._file, size, offset)
 
     def same_as(
         self, signature: bytes, skip: Callable[[str], bool] = lambda _: False
     ) -> Iterator[str]:
-        """Ids of the films that show the same from start to end, one after the other.
+        """Ids of the films that show the same from start to end, in the order they were added.
 
         Films for which `skip`, asked right before each, is true are not compared.
         """
-        marks, own = self._marks[: len(self._ids)], _mark(signature)
+        own = _mark(signature)
+        around = itertools.product(*((at - 1, at, at + 1) for at in self._cell(own)))
+        nearby = [index for cell in around for index in self._cells.get(cell, ())]
+        indices = np.sort(np.array(nearby, int))
+        marks = self._marks[indices]
         longer = np.maximum(marks[:, 0], own[0])
         near = np.abs(marks[:, 0] - own[0]) <= self._recipe.duration_tolerance * longer
         near &= np.abs(marks[:, 1:] - own[1:]).max(axis=1) < self._recipe.color_distance
-        for index in np.flatnonzero(near):
+        for index in self._likely(signature, indices[near].tolist()):
             other = self._ids[index]
-            if not skip(other) and same_film(signature, self._signatures[other], self._recipe):
+            if not skip(other) and same_film(signature, self.signature(other), self._recipe):
                 yield other
+
+    def _likely(self, signature: bytes, indices: Sequence[int]) -> list[int]:
+        """Those whose cells' ranges do not rule out that they are the same film."""
+        stride = HEADER.unpack_from(signature)[1]
+        alike = [index for index in indices if self._samples[index][0] == stride]
+        own, rest = _ranges(signature, self._recipe), set(indices).difference(alike)
+        alike.sort(key=lambda index: self._samples[index][2])
+        for start in range(0, len(alike), FILMS_AT_ONCE):
+            some = alike[start : start + FILMS_AT_ONCE]
+            sizes = [self._samples[index][2] // own[:1].nbytes for index in some]
+            count = min(len(own), *sizes)
+            if not count:
+                continue  # a film without a sample is like none
+            most = max(min(size, len(own)) for size in sizes)
+            others = np.stack([self._range(index, count) for index in some])
+            near = _range_distance(own[:count], others, most, self._recipe)
+            rest.update(np.array(some)[near < self._recipe.mean_distance].tolist())
+        return sorted(rest)
+
+    def _range(self, index: int, count: int) -> Image:
+        data = os.pread(self._file, count * RANGE_BYTES, self._samples[index][1])
+        return np.frombuffer(data, np.uint8).reshape(count, 2, -1, 3)
+
+    def _cell(self, mark: npt.NDArray[np.float64]) -> tuple[int, ...]:
+        """Where a film lies on a grid so coarse that those near it lie in the cells around."""
+        tolerance = min(self._recipe.duration_tolerance, 0.99)
+        length = math.log(max(mark[0], 1e-3)) / max(-math.log1p(-tolerance), 1e-6)
+        colors = mark[1:] / max(self._recipe.color_distance, 1e-6)
+        return (math.floor(length), *np.floor(colors).astype(int).tolist())
+
+
+@lru_cache(maxsize=1)  # a film is looked for right after it was added
+def _ranges(signature: bytes, recipe: DuplicateRecipe) -> Image:
+    """(T, 2, 12, 3): the least and the highest level of each 3x4 cell in any view of the film."""
+    grids = _grids(signature, 1)
+    if not len(grids):
+        return np.zeros((0, 2, RANGE_BYTES // 6, 3), np.uint8)
+    seen = _seen(_views(recipe.max_crop)[1], grids)
+    ends = np.stack([np.floor(seen.min(axis=0)), np.ceil(seen.max(axis=0))])
+    return ends.clip(0, 255).transpose(2, 0, 1, 3).astype(np.uint8)
+
+
+def _range_distance(
+    own: Image, others_N: Image, most: int, recipe: DuplicateRecipe
+) -> npt.NDArray[np.float64]:
+    """(N,) what the cells of 3x4 of own and other films differ by at least, whichever way they are
+    laid over one another, in the terms of `mean_distance`.
+
+    Args:
+        most: Samples of the longest of the pairs, of which these may be the first.
+    """
+    one, others = own.astype(np.int16), others_N.astype(np.int16)
+    apart = np.maximum(one[:, 0] - others[:, :, 1], others[:, :, 0] - one[:, 1]).clip(0)
+    cells = apart.shape[2]
+    least = cells - recipe.logo_cells
+    if least <= 0:
+        return np.zeros(len(others_N))
+    # As in `_alike_in_some_view`: what a logo may hide and what the worst tenth may hide is left.
+    by_cell = np.sort(apart.mean(axis=3), axis=2)[:, :, :least].sum(axis=2)
+    kept = max(0, by_cell.shape[1] - most // 10)
+    total = np.sort(by_cell, axis=1)[:, :kept].sum(axis=1)
+    return np.asarray(total / (most - most // 10) * 4 / (cells * 4 - recipe.logo_cells))
 
 
 def _mark(signature: bytes) -> npt.NDArray[np.float64]:

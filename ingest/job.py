@@ -47,7 +47,7 @@ def main(context: JobContext) -> dict[str, Any]:
     films = [] if again else find_films(context.spec["uri"])
     lake = Lake(settings.lake_uri)
     lake.ensure()
-    ledger = Ledger(lake, fingerprint(recipe), recipe.duplicates)
+    ledger = Ledger(lake, fingerprint(recipe), recipe.duplicates, context.folder)
     retry = Retry(lake, ledger) if again else None
     films = retry.films() if retry else films
     cache = FilmCache(
@@ -102,18 +102,23 @@ def _tasks(
 ) -> list[Task]:
     """The contents that the lake does not know; the largest first, so that no big one comes last
     and that of two copies the better one is usually read before the other."""
-    new: dict[str, list[Found]] = defaultdict(list)
+    contents: dict[str, list[Found]] = defaultdict(list)
     with ThreadPoolExecutor(FETCHES_AT_ONCE) as pool:
         looks = pool.map(lambda film: _identify(context, film, ledger, cache), films)
         for film, (local, source_id, error) in zip(films, looks, strict=True):
             progress.look(film)
-            if error is not None:
+            if error is None:
+                contents[source_id].append(local)
+            else:
                 ledger.refuse(film, *error)
-            elif not ledger.adopt(film, source_id):
-                new[source_id].append(local)
-                continue
+                progress.settle(film)
+    tasks = []
+    for source_id, same in contents.items():
+        if not ledger.adopt(same, source_id):
+            tasks.append(Task(source_id=source_id, films=same))
+            continue
+        for film in same:
             progress.settle(film)
-    tasks = [Task(source_id=source_id, films=same) for source_id, same in new.items()]
     return sorted(tasks, key=lambda task: (-task.films[0].size_bytes, task.films[0].uri))
 
 
@@ -145,8 +150,9 @@ def _ingest(
     progress.start()
     for done, (task, result) in enumerate(results, start=1):
         ledger.add(result)
-        for copy in task.films[1:]:
-            if not ledger.adopt(copy, task.source_id):
+        copies = task.films[1:]
+        if copies and not ledger.adopt(copies, task.source_id):
+            for copy in copies:
                 source = {**result.source, **copy.facts()}
                 ledger.add(quarantined(source, result.stage, result.reason, result.error))
         for film in task.films:

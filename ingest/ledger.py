@@ -8,6 +8,7 @@ vouches for them, and `tidy` removes what no source row vouches for.
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from infra.lake import Lake
@@ -18,6 +19,8 @@ from ingest.found import Found
 from ingest.quarantine import Row, delete_rows
 from ingest.recipe import DuplicateRecipe
 from ingest.sources import is_there
+
+ROWS_A_COMMIT = 1024  # with their signatures, which may be 70 kB each
 
 GIVEN: Row = dict.fromkeys(("licence", "caption", "tags"))
 """What only a manifest says of a film."""
@@ -30,21 +33,29 @@ class Ledger:
     every recipe: the same content, or the same film in other bytes, is withdrawn on sight.
     """
 
-    def __init__(self, lake: Lake, recipe_hash: str, duplicates: DuplicateRecipe) -> None:
+    def __init__(
+        self,
+        lake: Lake,
+        recipe_hash: str,
+        duplicates: DuplicateRecipe,
+        folder: Path | None = None,
+    ) -> None:
         self._lake = lake
         self._recipe_hash = recipe_hash
-        self._films = KnownFilms(duplicates)
-        self.rows: dict[str, Row] = {row["uri"]: row for row in lake.read("sources").to_pylist()}
+        self._films = KnownFilms(duplicates, folder)
+        # Without `hash_video`, which is in `_films`: rows stay in memory.
+        self.rows: dict[str, Row] = {}
         self._uris: dict[str | None, set[str]] = defaultdict(set)  # by content
         self._leader: dict[str, str] = {}  # union-find over source ids
         self._members: dict[str, set[str]] = {}  # all source ids, by their leader
         self._best: dict[str, str] = {}  # URI of the film that is kept, by leader; of some groups
-        for row in self.rows.values():
-            self._index(row)
+        self._changed: set[str] = set()
+        for row in lake.rows("sources"):
+            self._put(row)
         for row in self.rows.values():
             if row["duplicate_of"] and self._stands(row):
                 self._join(row["source_id"], row["duplicate_of"])
-        self._changed: set[str] = set()
+        self._changed.clear()
         self._results: list[FilmResult] = []
         held = lake.read("quarantine", ["uri", "stage", "reason", "error"]).to_pylist()
         self._held: dict[str, Row] = {row["uri"]: row for row in held}
@@ -67,10 +78,11 @@ class Ledger:
         row = self.rows.get(film.uri)
         return row["source_id"] if row is not None and film.is_version(row) else None
 
-    def adopt(self, film: Found, source_id: str) -> bool:
-        """Record a copied, moved or touched file whose content is known; False when it is new.
+    def adopt(self, films: Sequence[Found], source_id: str) -> bool:
+        """Record copied, moved or touched files whose content is known; False when it is new.
 
-        The row of a file that moved here is given up.
+        The rows of files that moved here are given up. Told of all copies at once, it looks at
+        each file of that content once.
         """
         same = [
             row
@@ -79,11 +91,12 @@ class Ledger:
         ]
         if not same:
             return False
-        own = next((row for row in same if row["uri"] == film.uri), same[0])
-        self._put({**own, **film.facts()})
-        for row in same:
-            if row["uri"] != film.uri and not is_there(row["uri"]):
-                self._remove(row["uri"])
+        known = {row["uri"]: row for row in same}
+        for film in films:
+            self._put({**known.get(film.uri, same[0]), **film.facts()})
+        for uri in known.keys() - {film.uri for film in films}:
+            if not is_there(uri):
+                self._remove(uri)
         self._settle(source_id)
         return True
 
@@ -101,7 +114,7 @@ class Ledger:
         own: str = row["source_id"]
         # One of a group is enough: the others need not be compared.
         same = self._films.same_as(
-            row["hash_video"],
+            self._films.signature(own),
             skip=lambda other: not self._uris[other] or self._find(other) == self._find(own),
         )
         alone, best = self._find(own) not in self._members, list[str | None]()
@@ -168,7 +181,9 @@ class Ledger:
         gone = sorted(uri for uri in self._changed if uri not in self.rows)
         delete_rows(self._lake, "sources", "uri", gone)
         there = sorted(self._changed.difference(gone))
-        self._lake.upsert("sources", [self.rows[uri] for uri in there])
+        for first in range(0, len(there), ROWS_A_COMMIT):
+            some = there[first : first + ROWS_A_COMMIT]
+            self._lake.upsert("sources", [self._whole(self.rows[uri]) for uri in some])
         for result in self._results:
             result.forget_files()
         self._results, self._unwritten, self._changed = [], [], set()
@@ -201,14 +216,18 @@ class Ledger:
         return self._recipe_hash == row["recipe"] or bool(row["status"] == "withdrawn")
 
     def _put(self, row: Row) -> None:
+        """Take over a row; its signature goes where those of all films are."""
         self._remove(row["uri"])
-        self.rows[row["uri"]] = row
-        self._index(row)
-
-    def _index(self, row: Row) -> None:
+        if signature := row.get("hash_video"):
+            self._films.add(row["source_id"], signature)
+        self.rows[row["uri"]] = {k: value for k, value in row.items() if k != "hash_video"}
         self._uris[row["source_id"]].add(row["uri"])
-        if row["hash_video"]:
-            self._films.add(row["source_id"], row["hash_video"])
+
+    def _whole(self, row: Row) -> Row:
+        """The row as the lake has it, with its film's signature."""
+        read = row["status"] != "quarantined" and row["source_id"] in self._films
+        signature = self._films.signature(row["source_id"]) if read else None
+        return {**row, "hash_video": signature}
 
     def _remove(self, uri: str) -> None:
         if (row := self.rows.pop(uri, None)) is not None:
@@ -289,7 +308,8 @@ def withdrawn(row: Row) -> Row:
     (the hash of its bytes, and the signature of its pictures: a 6x8 colour grid a second)."""
     kept = ("uri", "source_id", "duplicate_of", "size_bytes", "mtime_ns", "etag", "hash_video",
             "recipe")  # fmt: skip
-    return {**dict.fromkeys(row), **{name: row[name] for name in kept}, "status": "withdrawn"}
+    held = {name: row[name] for name in kept if name in row}
+    return {**dict.fromkeys(row), **held, "status": "withdrawn"}
 
 
 def funnel(lake: Lake, ledger: Ledger, films: Sequence[Found]) -> dict[str, Any]:

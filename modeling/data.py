@@ -6,9 +6,7 @@ of nearly the same area, so nothing is padded or squeezed.
 """
 
 import hashlib
-import itertools
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from infra.clip_reads import map_clips
 from infra.errors import InputError
 from infra.job_files import read_json, write_json
 from infra.lake import Lake
@@ -25,7 +24,7 @@ from infra.releases import ACCEPTED
 from infra.video import read_clip
 from modeling.recipes import DataRecipe
 
-BYTES_PER_QUERY = 64
+CLIPS_A_REPORT = 64
 VALIDATION_SHARE = 16  # one in so many, when a release has no validation clips of its own
 
 
@@ -117,15 +116,17 @@ def _cached(
     if read_json(path.with_suffix(".json")) is None:
         cache.mkdir(parents=True, exist_ok=True)
         store = np.memmap(path, np.uint8, "w+", shape=(int(ends[-1]),))
-        for first in range(0, len(rows), BYTES_PER_QUERY):
-            part = rows[first : first + BYTES_PER_QUERY]
-            data = lake.read_clip_bytes([str(row["clip_id"]) for row in part], release=release)
-            with ThreadPoolExecutor(threads) as pool:
-                blobs = [data[str(row["clip_id"])] for row in part]
-                decoded = pool.map(_decode, blobs, part, itertools.repeat(recipe))
-                for index, frames in enumerate(decoded, start=first):
-                    store[ends[index] - frames.size : ends[index]] = frames.ravel()
-            on_progress(min(first + BYTES_PER_QUERY, len(rows)), len(rows))
+        decoded = map_clips(
+            lake,
+            [str(row["clip_id"]) for row in rows],
+            lambda index, data: _decode(data, rows[index], recipe),
+            threads=threads,
+            release=release,
+        )
+        for index, frames in enumerate(decoded):
+            store[ends[index] - frames.size : ends[index]] = frames.ravel()
+            if (index + 1) % CLIPS_A_REPORT == 0 or index + 1 == len(rows):
+                on_progress(index + 1, len(rows))
         store.flush()
         write_json(path.with_suffix(".json"), {"clips": len(rows), "release": release})
     flat = np.memmap(path, np.uint8, "r", shape=(int(ends[-1]),))

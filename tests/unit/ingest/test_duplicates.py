@@ -63,6 +63,51 @@ def test_known_films_finds_the_copy_among_many_and_only_it(tmp_path: Path) -> No
     assert list(known.same_as(signature(write(tmp_path / "new.mp4", film(90))))) == []
 
 
+def made_up(rng: np.random.Generator, seconds: int) -> Frames:
+    """Colour grids (seconds, 12, 16, 3) of a film: smooth pictures that change."""
+    coarse = rng.uniform(60, 190, 3) + rng.uniform(-50, 50, (seconds, 3, 4, 3))
+    return np.stack([cv2.resize(x, (16, 12), interpolation=cv2.INTER_CUBIC) for x in coarse])
+
+
+def altered(rng: np.random.Generator, grids: Frames, kind: int) -> Frames:
+    """A copy: with noise, and beyond that cropped, with a logo, or with other samples at a cut."""
+    copy = grids + rng.uniform(-2, 2, grids.shape)
+    if kind == 1:
+        wide = [cv2.resize(x[1:], (16, 12), interpolation=cv2.INTER_LINEAR) for x in copy]
+        return np.stack(wide)
+    if kind == 2:
+        copy[:, :2, 12:] = 250
+    if kind == 3:
+        copy[0] = rng.uniform(0, 255, 3)
+    return copy
+
+
+def test_no_shortcut_changes_which_films_are_the_same() -> None:
+    """Against every pair compared in full: films of many lengths, their copies, and look-alikes."""
+    rng, recipe, signatures = np.random.default_rng(5), DuplicateRecipe(), list[bytes]()
+    for number in range(40):
+        seconds = int(rng.choice([1, 4, 10, 11, 30]))
+        grids = made_up(rng, seconds)
+        for kind in range(1 + number % 5):
+            picture = altered(rng, grids, kind).clip(0, 255).astype(np.uint8)
+            if kind == 4:
+                seconds, picture = seconds + 1, np.concatenate([picture, picture[-1:]])
+            head = HEADER.pack(seconds + rng.uniform(0, 0.02), 1 + number % 2)
+            signatures.append(head + picture[:: 1 + number % 2].tobytes())
+    signatures.append(HEADER.pack(4.0, 1))  # of a film too short for a sample
+    order = rng.permutation(len(signatures)).tolist()
+    known, films, pairs = KnownFilms(recipe), dict[str, bytes](), 0
+    for number in order:
+        signature = signatures[number]
+        wanted = [name for name, other in films.items() if same_film(signature, other, recipe)]
+        assert list(known.same_as(signature)) == wanted
+        known.add(str(number), signature)
+        films[str(number)] = signature
+        assert known.signature(str(number)) == signature
+        pairs += len(wanted)
+    assert pairs > 30
+
+
 def test_films_that_share_backgrounds_are_different() -> None:
     """Same background, an object of the same colour elsewhere: a luma hash calls these equal."""
     signatures = []

@@ -76,7 +76,7 @@ def test_when_the_best_copy_was_replaced_the_next_best_is_kept(lake: Lake) -> No
     new = {**best, "source_id": "new", "hash_video": HEADER.pack(2.0, 1) + other.tobytes()}
     ledger.add(FilmResult(source=new))
     touched = Found(uri="file:///1-0.mp4", size_bytes=0, mtime_ns=2)
-    assert ledger.adopt(touched, "01")
+    assert ledger.adopt([touched], "01")
     kept = {uri for uri, (status, _) in verdicts(ledger).items() if status == "accepted"}
     assert {"file:///1-2.mp4", "file:///1-5.mp4"} <= kept
     assert len(kept) == FILMS + 1
@@ -95,3 +95,43 @@ def test_a_copy_in_a_settled_group_costs_no_look_at_the_others(
     )
     ledger.add(results()[5])
     assert set(looked) == {"50"}
+
+
+def test_copies_of_one_content_are_looked_at_once_and_not_once_for_each_other(
+    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    films = [
+        Found(uri=(tmp_path / f"{number:04d}.mp4").as_uri(), size_bytes=1, mtime_ns=number)
+        for number in range(300)
+    ]
+    for film in films[:150]:
+        Path(film.uri.removeprefix("file://")).touch()
+    ledger, looked = books(lake), list[str]()
+    monkeypatch.setattr("ingest.ledger.is_there", lambda uri: looked.append(uri) or False)
+    first = results()[0]
+    ledger.add(FilmResult(source={**first.source, **films[0].facts()}))
+    assert ledger.adopt(films[1:], "00")
+    assert looked == [films[0].uri]  # it was not listed: it moved
+    assert ledger.adopt(films[:1], "00")
+    assert len(looked) == 1 + 299
+    ledger.flush()
+    assert len(ledger.rows) == 1 and lake.count("sources") == 1
+    assert (
+        lake.read("sources", ["hash_video"])["hash_video"][0].as_py() == first.source["hash_video"]
+    )
+
+
+def test_signatures_are_not_held_in_memory_and_come_back_with_every_row(lake: Lake) -> None:
+    ledger = books(lake)
+    for result in results():
+        ledger.add(result)
+    ledger.flush()
+    assert not any("hash_video" in row for row in ledger.rows.values())
+    ledger = books(lake)
+    touched = Found(uri="file:///1-0.mp4", size_bytes=7, mtime_ns=2)
+    assert ledger.adopt([touched], "01")
+    ledger.flush()
+    stored = lake.read("sources", ["uri", "hash_video", "size_bytes"]).to_pylist()
+    wanted = {result.source["uri"]: result.source["hash_video"] for result in results()}
+    for row in stored:
+        assert row["hash_video"] == wanted[row["uri"]]
