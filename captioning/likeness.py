@@ -133,15 +133,11 @@ class Likeness:
         rows = {
             row["clip_id"]: row for row in self._lake.read("clips", FACTS, ACCEPTED).to_pylist()
         }
-        groups = near_duplicates.groups(
-            {clip_id: row["near_duplicates"] or [] for clip_id, row in rows.items()}
-        )
         wanted: dict[str, Row] = {
             clip_id: {"duplicate_of": None, "split": split_of_group([row["source_id"]])}
             for clip_id, row in rows.items()
         }
-        for group in groups:
-            best = near_duplicates.best(rows[clip_id] for clip_id in group)
+        for best, group in near_duplicates.judged(rows):
             split = split_of_group(rows[clip_id]["source_id"] for clip_id in group)
             for clip_id in group:
                 of = None if clip_id == best else best

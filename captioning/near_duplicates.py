@@ -144,6 +144,18 @@ def groups(pairs: Mapping[str, Iterable[str]]) -> list[list[str]]:
     return sorted(group for group in members.values() if len(group) > 1)
 
 
+def judged(rows: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list[str]]]:
+    """(best clip, all clips) of each group of near-duplicates among these rows by clip id."""
+    found = groups({clip_id: row["near_duplicates"] or [] for clip_id, row in rows.items()})
+    return [(best(rows[clip_id] for clip_id in group), group) for group in found]
+
+
+def stand_ins(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, str | None]:
+    """`duplicate_of` of each of these clips, when they are all that there are of their groups."""
+    copies = {clip_id: of for of, group in judged(rows) for clip_id in group if clip_id != of}
+    return {**dict.fromkeys(rows), **copies}
+
+
 def best(group: Iterable[Mapping[str, Any]]) -> str:
     """The clip to keep of several: most pixels, then longest, then sharpest, then by id."""
     return str(

@@ -45,6 +45,7 @@ def take_down(settings: Settings, name: str, reason: str = "") -> Done:
         NotFoundError: no such source. InputError: an id that names several, or none of ours.
         InfrastructureError: no MLflow answers, so that nobody knows which models have seen it.
     """
+    from captioning.near_duplicates import stand_ins
     from infra.erasure import erase
     from infra.lake import Lake
     from infra.lineage import Lineage, find_sources
@@ -67,7 +68,7 @@ def take_down(settings: Settings, name: str, reason: str = "") -> Done:
     record_takedown(catalog, places, reason, found["releases"], found["model_versions"])
     withdraw(lake, rows)
     alone = not Attempts(settings, catalog).any_open()
-    erase(lake, catalog, source_ids, clips, alone=alone)
+    erase(lake, catalog, source_ids, clips, stand_ins, alone=alone)
     caches = _drop_caches(settings, clips, list(found["releases"]))
     for version in found["model_versions"]:
         _flag(tracking, version, source_ids)

@@ -272,6 +272,37 @@ def test_a_takedown_names_films_that_show_some_of_it(lake: Lake, own_home: Setti
     assert lake.count("clips", f"clip_id = '{best}'") == 1
 
 
+def test_after_a_takedown_no_clip_is_the_duplicate_of_an_erased_one(
+    lake: Lake, own_home: Settings, catalog: Catalog
+) -> None:
+    """A and B also show the same as one another; C was like them by way of the erased clip."""
+    erased = _clip_id(BAD, 0)
+    a, b, c = (_clip_id(GOOD, number) for number in range(3))
+    rows = [
+        (erased, None, [], 640), (a, erased, [erased], 64), (b, erased, [a, erased], 320),
+        (c, erased, [erased], 64),
+    ]  # fmt: skip
+    lake.upsert(
+        "clips",
+        [
+            {"clip_id": clip_id, "duplicate_of": of, "near_duplicates": like, "width": width,
+             "height": 48, "sharpness": None}
+            for clip_id, of, like, width in rows
+        ],
+    )  # fmt: skip
+    create_release(lake, catalog, fingerprints={"ingest": "f"}, name="r3")
+    lake.upsert("clips", [{"clip_id": c, "duplicate_of": None}])
+    takedown.take_down(own_home, BAD)
+    for release in (None, "r3"):
+        found = lake.read("clips", ["clip_id", "duplicate_of"], "caption is not null", release)
+        assert {row["clip_id"]: row["duplicate_of"] for row in found.to_pylist()} == {
+            a: b, b: None, c: None
+        }  # fmt: skip
+    assert _marked_files(lake) == []
+    for release in list_releases(catalog):
+        assert release.content_hash == lake.content_hash(release.name)
+
+
 def test_a_takedown_marks_all_that_has_seen_the_film(
     lake: Lake, own_home: Settings, registry: Registry, catalog: Catalog
 ) -> None:
