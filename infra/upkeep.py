@@ -13,7 +13,7 @@ from typing import Any
 from infra.lake import Lake
 from infra.search import VECTOR_INDEX
 
-COMPACTED = ("sources", "clips", "quarantine")
+COMPACTED = ("sources", "clips", "captions", "quarantine")
 MANY_FRAGMENTS = 16
 """Of a small table; every fragment costs each query a file or two to open."""
 INDEXED_VECTORS = 65_536

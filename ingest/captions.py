@@ -63,6 +63,9 @@ def _cues(
     if film.captions is None:
         return []
     uri = film.captions.uri
+    if film.captions.problem:
+        judged[uri] = CaptionFileError(film.captions.problem, "")
+        return []
     judged[uri] = None
     try:
         path = cache.fetch(film.captions).path

@@ -47,6 +47,7 @@ def main(context: JobContext) -> dict[str, Any]:
     films = [] if again else find_films(context.spec["uri"])
     lake = Lake(settings.lake_uri)
     lake.ensure()
+    context.folder.mkdir(parents=True, exist_ok=True)
     ledger = Ledger(lake, fingerprint(recipe), recipe.duplicates, context.folder)
     retry = Retry(lake, ledger) if again else None
     films = retry.films() if retry else films

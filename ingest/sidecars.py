@@ -9,6 +9,7 @@ from typing import Any
 import webvtt
 
 SUFFIXES = (".vtt", ".json", ".txt")  # the first that exists beside the film counts
+MAX_BYTES = 16 << 20
 MIN_OVERLAP = 0.5  # of the clip
 FORMS = 'a list of {"start", "end", "text"} in seconds, or one {"caption": text}'
 
@@ -38,6 +39,10 @@ def read_cues(path: Path) -> list[Cue]:
     """
     readers = {".txt": _text_cues, ".json": _json_cues, ".vtt": _vtt_cues}
     try:
+        if (size := path.stat().st_size) > MAX_BYTES:
+            raise CaptionFileError(
+                f"the caption file has {size / 2**20:.0f} MiB; at most {MAX_BYTES >> 20} are read"
+            )
         cues = readers[path.suffix.lower()](path)
     except webvtt.errors.MalformedFileError as error:
         raise CaptionFileError(

@@ -141,7 +141,7 @@ def _in_folder(path: Path, root: Path) -> Found | None:
         return None
     if path.is_symlink() and not _is_inside(path, root):
         return Found(uri=path.as_uri(), problem=OUTSIDE)
-    return _local_film(path)
+    return _local_film(path, root)
 
 
 def _is_inside(path: Path, root: Path) -> bool:
@@ -149,7 +149,9 @@ def _is_inside(path: Path, root: Path) -> bool:
     return Path(os.path.realpath(path)).is_relative_to(root)
 
 
-def _local_film(path: Path) -> Found:
+def _local_film(path: Path, root: Path | None = None) -> Found:
+    """The film and the caption file beside it, which may lie anywhere in `root` (by default the
+    film's own folder): a link to another place would bring its words into the lake."""
     try:
         facts = path.stat()
     except FileNotFoundError:
@@ -158,14 +160,20 @@ def _local_film(path: Path) -> Found:
         return Found(uri=path.as_uri(), problem=f"the file cannot be looked at: {error.strerror}")
     if not stat.S_ISREG(facts.st_mode):
         return Found(uri=path.as_uri(), problem="it is not a file; name each film")
-    beside = (path.with_suffix(suffix) for suffix in SUFFIXES)
-    captions = next((candidate for candidate in beside if candidate.is_file()), None)
+    candidates = (path.with_suffix(suffix) for suffix in SUFFIXES)
+    beside = next((candidate for candidate in candidates if candidate.is_file()), None)
+    if beside is None:
+        captions = None
+    elif beside.is_symlink() and not _is_inside(beside, root or path.parent.resolve()):
+        captions = Found(uri=beside.as_uri(), problem=OUTSIDE)
+    else:
+        captions = Found(uri=beside.as_uri(), path=beside)
     return Found(
         uri=path.as_uri(),
         path=path,
         size_bytes=facts.st_size,
         mtime_ns=facts.st_mtime_ns,
-        captions=Found(uri=captions.as_uri(), path=captions) if captions else None,
+        captions=captions,
     )
 
 

@@ -10,7 +10,7 @@ import pytest
 from infra import upkeep
 from infra.lake import Lake
 from infra.search import VECTOR_INDEX, by_likeness, by_words
-from infra.upkeep import keep_up
+from infra.upkeep import MANY_FRAGMENTS, keep_up
 
 CLIPS = 40
 
@@ -43,9 +43,13 @@ def lake(tmp_path: Path) -> Lake:
 
 
 def test_scattered_tables_are_compacted_and_blobs_are_left_alone(lake: Lake) -> None:
+    for number in range(MANY_FRAGMENTS + 1):
+        lake.append(
+            "captions", [{"clip_id": f"clip{number:02}", "source": "facts", "version": "1"}]
+        )
     content, half, versions = lake.content_hash(), lake.content_hash("half"), lake.versions()
     assert by_words(lake, "scene 7", ["clip_id"], limit=1)["clip_id"][0].as_py() == "clip07"
-    assert keep_up(lake) == ["compacted clips"]
+    assert keep_up(lake) == ["compacted clips", "compacted captions"]
     assert len(lake.dataset("clips").get_fragments()) == 1
     assert lake.versions()["clip_bytes"] == versions["clip_bytes"]
     assert (lake.content_hash(), lake.content_hash("half")) == (content, half)

@@ -59,3 +59,11 @@ def test_a_caption_file_that_does_not_parse_says_why(
     (tmp_path / name).write_bytes(data)
     with pytest.raises(CaptionFileError, match=reason):
         read_cues(tmp_path / name)
+
+
+def test_what_cannot_be_words_is_not_read_into_memory(tmp_path: Path) -> None:
+    path = tmp_path / "film.txt"
+    with path.open("wb") as file:
+        file.truncate(5 << 30)
+    with pytest.raises(CaptionFileError, match="has 5120 MiB; at most 16 are read"):
+        read_cues(path)

@@ -78,6 +78,20 @@ def test_links_out_of_the_folder_are_not_followed(tmp_path: Path) -> None:
     }
 
 
+def test_a_caption_file_that_is_a_link_out_of_the_folder_is_not_read(tmp_path: Path) -> None:
+    folder = tmp_path / "footage"
+    for name in ("a.mp4", "b.mp4", "words/b.txt"):
+        touch(folder / name)
+    secret = touch(tmp_path / "secret")
+    (folder / "a.txt").symlink_to(secret)
+    (folder / "b.txt").symlink_to(folder / "words/b.txt")
+    for place in (folder, folder / "a.mp4"):
+        first, *rest = find_films(str(place))
+        assert first.captions and first.captions.path is None
+        assert first.captions.problem == "a link that leads out of the folder is not followed"
+        assert all(film.captions and film.captions.path for film in rest)
+
+
 def test_one_file_and_file_uris_are_sources_too(tmp_path: Path) -> None:
     film = touch(tmp_path / "with space.mp4")
     assert names(film) == ["with space.mp4"]
