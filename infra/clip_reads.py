@@ -30,11 +30,11 @@ def map_clips(
     batches = lake.clip_batches(clip_ids, CLIPS_PER_FETCH, release)
     fetcher, workers = ThreadPoolExecutor(1), ThreadPoolExecutor(threads)
     waiting = deque[Future[T]]()
-    index = 0
+    index, nothing = 0, dict[str, bytes]()
     try:
-        coming = fetcher.submit(next, batches, {})
+        coming = fetcher.submit(next, batches, nothing)
         while batch := coming.result():
-            coming = fetcher.submit(next, batches, {})
+            coming = fetcher.submit(next, batches, nothing)
             for data in batch.values():
                 waiting.append(workers.submit(work, index, data))
                 index += 1

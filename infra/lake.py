@@ -94,11 +94,10 @@ class Lake:
             result = result.append_column(field, pa.nulls(len(result), field.type))
         return result.select(wanted) if lacking else result
 
-    def rows(self, table: str) -> Iterator[dict[str, Any]]:
-        """All rows of `table`, of which few are in memory at a time; all columns but a blob."""
-        dataset = self._open(table)
-        batches = dataset.to_batches(
-            columns=_stored(dataset, table),
+    def rows(self, table: str, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """All rows of `table`, of which few are in memory at a time."""
+        batches = self._open(table).to_batches(
+            columns=list(columns),
             batch_size=ROWS_AT_ONCE,
             batch_readahead=1,
             fragment_readahead=1,

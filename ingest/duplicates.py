@@ -16,6 +16,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, lru_cache
 from pathlib import Path
+from typing import TypeAlias
 
 import cv2
 import numpy as np
@@ -30,10 +31,11 @@ MAX_SAMPLES = 120  # beyond, every second sample is dropped and the stride doubl
 HEADER = struct.Struct("<dI")  # duration_s, stride in seconds
 MIN_LOGO_SAMPLES = 3  # only time tells a logo from what moves
 MARKS = 4  # numbers in a film's mark
-FILMS_AT_ONCE = 256  # whose cells' ranges are in memory
-RANGE_BYTES = 2 * 12 * 3  # of one sample: the ends of the ranges of 3x4 cells in three colours
+FEW, MANY = 8, 256  # films that are compared at once, roughly
+RANGES = (-1, 2, 12, 3)  # of samples: the ends of the ranges of 3x4 cells in three colours
 SHIFTS = (0.0, 0.5, 1.0)  # where a crop may lie in what it leaves out: left or top, middle, …
 
+Place: TypeAlias = tuple[int, int]  # offset and size in a file
 Grids = npt.NDArray[np.float32]
 
 
@@ -75,28 +77,36 @@ class KnownFilms:
         Path(name).unlink()
         weakref.finalize(self, os.close, self._file)
         self._end = 0
-        self._places: dict[str, tuple[int, int]] = {}  # offset and size in the file
-        self._samples: list[tuple[int, int, int]] = []  # of a film: stride, ranges' offset and size
         self._ids: list[str] = []
+        self._index: dict[str, int] = {}  # of a film in what follows
+        self._signatures: list[Place] = []
+        self._strides: list[int] = []
+        self._ranges: list[Place | None] = []  # of those that were compared
         self._marks = np.zeros((64, MARKS))  # rows beyond the films are spare
         self._cells: dict[tuple[int, ...], list[int]] = defaultdict(list)
 
     def add(self, film_id: str, signature: bytes) -> None:
-        """Remember a film; one that is known already stays as it is."""
-        if film_id in self._places:
+        """Remember a film; of one that is known already, what is said now."""
+        known = self._index.get(film_id)
+        if known is None:
+            index = self._index[film_id] = len(self._ids)
+            self._ids.append(film_id)
+            self._signatures.append(self._write(signature))
+            self._strides.append(HEADER.unpack_from(signature)[1])
+            self._ranges.append(None)
+            if index == len(self._marks):
+                self._marks = np.concatenate([self._marks, np.zeros_like(self._marks)])
+        elif signature == self.signature(film_id):
             return
-        count = len(self._ids)
-        if count == len(self._marks):
-            self._marks = np.concatenate([self._marks, np.zeros_like(self._marks)])
-        self._marks[count] = mark = _mark(signature)
-        self._cells[self._cell(mark)].append(count)
-        self._ids.append(film_id)
-        self._places[film_id] = self._write(signature)
-        ranges = _ranges(signature, self._recipe).tobytes()
-        self._samples.append((HEADER.unpack_from(signature)[1], *self._write(ranges)))
+        else:
+            index = known
+            self._cells[self._cell(self._marks[index])].remove(index)
+            self._signatures[index], self._ranges[index] = self._write(signature), None
+            self._strides[index] = HEADER.unpack_from(signature)[1]
+        self._marks[index] = mark = _mark(signature)
+        self._cells[self._cell(mark)].append(index)
 
-    def _write(self, data: bytes) -> tuple[int, int]:
-        """Where it is in the file now: offset and size."""
+    def _write(self, data: bytes) -> Place:
         offset, size = self._end, len(data)
         while data:  # a disk that is full may take a part
             written = os.pwrite(self._file, data, self._end)
@@ -104,7 +114,7 @@ class KnownFilms:
         return offset, size
 
     def __contains__(self, film_id: str | None) -> bool:
-        return film_id in self._places
+        return film_id in self._index
 
     def signature(self, film_id: str) -> bytes:
         """What `add` was given.
@@ -112,7 +122,7 @@ class KnownFilms:
         Raises:
             KeyError: there is no such film.
         """
-        offset, size = self._places[film_id]
+        offset, size = self._signatures[self._index[film_id]]
         return os.pread(self._file, size, offset)
 
     def same_as(
@@ -130,32 +140,41 @@ class KnownFilms:
         longer = np.maximum(marks[:, 0], own[0])
         near = np.abs(marks[:, 0] - own[0]) <= self._recipe.duration_tolerance * longer
         near &= np.abs(marks[:, 1:] - own[1:]).max(axis=1) < self._recipe.color_distance
-        for index in self._likely(signature, indices[near].tolist()):
-            other = self._ids[index]
-            if not skip(other) and same_film(signature, self.signature(other), self._recipe):
-                yield other
+        size, left = FEW, indices[near].tolist()
+        while left:
+            # A skip often holds for many films once one was found to be the same: few at first.
+            some = [index for index in left[:size] if not skip(self._ids[index])]
+            left, size = left[size:], min(2 * size, MANY)
+            for index in self._likely(signature, some):
+                other = self._ids[index]
+                if not skip(other) and same_film(signature, self.signature(other), self._recipe):
+                    yield other
 
     def _likely(self, signature: bytes, indices: Sequence[int]) -> list[int]:
-        """Those whose cells' ranges do not rule out that they are the same film."""
-        stride = HEADER.unpack_from(signature)[1]
-        alike = [index for index in indices if self._samples[index][0] == stride]
-        own, rest = _ranges(signature, self._recipe), set(indices).difference(alike)
-        alike.sort(key=lambda index: self._samples[index][2])
-        for start in range(0, len(alike), FILMS_AT_ONCE):
-            some = alike[start : start + FILMS_AT_ONCE]
-            sizes = [self._samples[index][2] // own[:1].nbytes for index in some]
-            count = min(len(own), *sizes)
-            if not count:
-                continue  # a film without a sample is like none
-            most = max(min(size, len(own)) for size in sizes)
-            others = np.stack([self._range(index, count) for index in some])
-            near = _range_distance(own[:count], others, most, self._recipe)
-            rest.update(np.array(some)[near < self._recipe.mean_distance].tolist())
-        return sorted(rest)
+        """Those whose cells' ranges do not rule out that they are the same film, in order."""
+        shapes = defaultdict[tuple[int, int], list[int]](list)
+        for index in indices:
+            shapes[self._strides[index], self._signatures[index][1]].append(index)
+        result = list[int]()
+        for (stride, _), some in shapes.items():
+            if stride != HEADER.unpack_from(signature)[1] or len(some) <= FEW:
+                result += some  # other samples, or not worth it
+                continue
+            own = _ranges(signature, self._recipe)
+            others = np.stack([self._ranges_of(index) for index in some])
+            if count := min(len(own), others.shape[1]):  # a film without a sample is like none
+                apart = _range_distance(own[:count], others[:, :count], self._recipe)
+                result += np.array(some)[apart < self._recipe.mean_distance].tolist()
+        return sorted(result)
 
-    def _range(self, index: int, count: int) -> Image:
-        data = os.pread(self._file, count * RANGE_BYTES, self._samples[index][1])
-        return np.frombuffer(data, np.uint8).reshape(count, 2, -1, 3)
+    def _ranges_of(self, index: int) -> Image:
+        """As `_ranges`, made once."""
+        place = self._ranges[index]
+        if place is None:
+            made = _ranges(self.signature(self._ids[index]), self._recipe)
+            self._ranges[index] = self._write(made.tobytes())
+            return made
+        return np.frombuffer(os.pread(self._file, place[1], place[0]), np.uint8).reshape(RANGES)
 
     def _cell(self, mark: npt.NDArray[np.float64]) -> tuple[int, ...]:
         """Where a film lies on a grid so coarse that those near it lie in the cells around."""
@@ -170,32 +189,24 @@ def _ranges(signature: bytes, recipe: DuplicateRecipe) -> Image:
     """(T, 2, 12, 3): the least and the highest level of each 3x4 cell in any view of the film."""
     grids = _grids(signature, 1)
     if not len(grids):
-        return np.zeros((0, 2, RANGE_BYTES // 6, 3), np.uint8)
+        return np.zeros((0, *RANGES[1:]), np.uint8)
     seen = _seen(_views(recipe.max_crop)[1], grids)
     ends = np.stack([np.floor(seen.min(axis=0)), np.ceil(seen.max(axis=0))])
     return ends.clip(0, 255).transpose(2, 0, 1, 3).astype(np.uint8)
 
 
-def _range_distance(
-    own: Image, others_N: Image, most: int, recipe: DuplicateRecipe
-) -> npt.NDArray[np.float64]:
-    """(N,) what the cells of 3x4 of own and other films differ by at least, whichever way they are
-    laid over one another, in the terms of `mean_distance`.
-
-    Args:
-        most: Samples of the longest of the pairs, of which these may be the first.
-    """
-    one, others = own.astype(np.int16), others_N.astype(np.int16)
-    apart = np.maximum(one[:, 0] - others[:, :, 1], others[:, :, 0] - one[:, 1]).clip(0)
+def _range_distance(own: Image, others: Image, recipe: DuplicateRecipe) -> npt.NDArray[np.float64]:
+    """(N,) what the cells of 3x4 of own (T, …) and other films (N, T, …) differ by at least,
+    whichever way they are laid over one another, in the terms of `mean_distance`."""
+    one, those = own.astype(np.int16), others.astype(np.int16)
+    apart = np.maximum(one[:, 0] - those[:, :, 1], those[:, :, 0] - one[:, 1]).clip(0)
     cells = apart.shape[2]
     least = cells - recipe.logo_cells
     if least <= 0:
-        return np.zeros(len(others_N))
-    # As in `_alike_in_some_view`: what a logo may hide and what the worst tenth may hide is left.
-    by_cell = np.sort(apart.mean(axis=3), axis=2)[:, :, :least].sum(axis=2)
-    kept = max(0, by_cell.shape[1] - most // 10)
-    total = np.sort(by_cell, axis=1)[:, :kept].sum(axis=1)
-    return np.asarray(total / (most - most // 10) * 4 / (cells * 4 - recipe.logo_cells))
+        return np.zeros(len(others))
+    # As in `_alike_in_some_view`: what logos may hide and what the worst tenth may hide is left.
+    seen = np.sort(apart.mean(axis=3), axis=2)[:, :, :least].sum(axis=2)
+    return np.asarray(_without_worst(seen).mean(axis=1) * 4 / (4 * cells - recipe.logo_cells))
 
 
 def _mark(signature: bytes) -> npt.NDArray[np.float64]:

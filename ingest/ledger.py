@@ -8,10 +8,12 @@ vouches for them, and `tidy` removes what no source row vouches for.
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from infra.lake import Lake
+from infra.lake_schema import TABLES
 from ingest import quarantine
 from ingest.duplicates import KnownFilms
 from ingest.film import FilmResult, quarantined
@@ -42,26 +44,36 @@ class Ledger:
     ) -> None:
         self._lake = lake
         self._recipe_hash = recipe_hash
-        self._films = KnownFilms(duplicates, folder)
+        self._duplicates, self._folder = duplicates, folder
         # Without `hash_video`, which is in `_films`: rows stay in memory.
-        self.rows: dict[str, Row] = {}
+        columns = [name for name in TABLES["sources"].plain_columns if name != "hash_video"]
+        found = lake.read("sources", columns).to_pylist()
+        self.rows: dict[str, Row] = {row["uri"]: row for row in found}
         self._uris: dict[str | None, set[str]] = defaultdict(set)  # by content
         self._leader: dict[str, str] = {}  # union-find over source ids
         self._members: dict[str, set[str]] = {}  # all source ids, by their leader
         self._best: dict[str, str] = {}  # URI of the film that is kept, by leader; of some groups
-        self._changed: set[str] = set()
-        for row in lake.rows("sources"):
-            self._put(row)
+        for row in self.rows.values():
+            self._uris[row["source_id"]].add(row["uri"])
         for row in self.rows.values():
             if row["duplicate_of"] and self._stands(row):
                 self._join(row["source_id"], row["duplicate_of"])
-        self._changed.clear()
+        self._changed: set[str] = set()
         self._results: list[FilmResult] = []
         held = lake.read("quarantine", ["uri", "stage", "reason", "error"]).to_pylist()
         self._held: dict[str, Row] = {row["uri"]: row for row in held}
         self._refused: set[str] = set()  # though what they held before stays
         self._unwritten: list[Row] = []
         self.new_sources = 0
+
+    @cached_property
+    def _films(self) -> KnownFilms:
+        """The films in the lake; a refresh that finds nothing new never reads their signatures."""
+        films = KnownFilms(self._duplicates, self._folder)
+        for row in self._lake.rows("sources", ["source_id", "hash_video"]):
+            if row["hash_video"]:
+                films.add(row["source_id"], row["hash_video"])
+        return films
 
     def is_known(self, film: Found) -> bool:
         """True when this very file was already judged by this recipe: it need not be opened.
