@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -24,9 +25,11 @@ def measure(name: str, measures: Measures, wanted: Sequence[str]) -> int:
     report = FOLDER / f"{name}.json"
     figures = dict(read_json(report) or {})
     for each in wanted or measures:
+        begun = time.monotonic()
         for key, figure in measures[each]().items():
             print(line(key, figure), flush=True)
             figures[key] = json.loads(json.dumps(figure))
+        print(f"{each} took {time.monotonic() - begun:.0f} s", file=sys.stderr, flush=True)
         write_json(report, figures)
     return 0
 
