@@ -1,17 +1,32 @@
-"""Documents to rows and back: one clip, its text, and which of its latent frames are given.
+"""Documents to rows and back: one clip, its text, and what of it is given.
 
-Shapes: G latent frames, C channels, h w latent positions, N rows, P patch values, L text tokens.
+Shapes: G latent frames, C channels, h w latent positions, y x positions of the patch grid (1 1 when
+whole frames are meant), N rows, P patch values, L text tokens.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from modeling.dit import DiTConfig, Rows
+from modeling.noise import Grid
 from modeling.packing import Layout
 from modeling.vae import GROUP
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Clean latent frames from before a document, at any resolution: it sees them, and no more.
+
+    seconds_G: the middle of each on the document's own clock, so mostly below 0.
+    """
+
+    latents_GChw: Tensor
+    seconds_G: Tensor
 
 
 @dataclass(frozen=True)
@@ -20,16 +35,19 @@ class Document:
 
     latents_GChw: noisy where asked for, clean where given.
     text_LD: features of its caption.
-    timesteps_G: per latent frame, 0 clean to 1 noise; given frames are at 0.
-    given_G: which latent frames are given.
+    timesteps_Gyx: 0 clean to 1 noise; what is given is at 0.
+    given_Gyx: which frames or patches are given.
     fps: frames per second of the clip's pixels.
+    opens: the first latent frame opens a video and is one frame of pixels, not a group.
     """
 
     latents_GChw: Tensor
     text_LD: Tensor
-    timesteps_G: Tensor
-    given_G: Tensor
+    timesteps_Gyx: Tensor
+    given_Gyx: Tensor
     fps: float
+    opens: bool = True
+    memory: tuple[Memory, ...] = ()
 
 
 def patchify(latents_GChw: Tensor, patch: int) -> Tensor:
@@ -46,22 +64,50 @@ def unpatchify(rows_NP: Tensor, shape_GChw: Sequence[int], patch: int) -> Tensor
     return x.permute(0, 3, 1, 4, 2, 5).reshape(frames, channels, height, width)
 
 
-def frame_seconds(frames: int, fps: float) -> Tensor:
-    """Middle of each latent frame in seconds: the first is one frame, the others four. (G,)."""
-    middles = torch.arange(frames) * GROUP - (GROUP - 1) / 2
-    return middles.clamp(min=0) / fps
+def frame_seconds(frames: int, fps: float, *, opens: bool = True) -> Tensor:
+    """Middle of each latent frame in seconds. (G,).
 
-
-def grid_positions(frames: int, height: int, width: int, fps: float, config: DiTConfig) -> Tensor:
-    """Rotary positions of a patch grid, (frames * height * width, 3), centred in space.
-
-    Space is measured in the frame's shorter side, so a scene keeps its coordinates at any size.
+    A frame that opens a video is at 0; a group in its place would end there, as all its neighbours
+    stay where they are.
     """
-    shorter = min(height, width)
-    t = frame_seconds(frames, fps) * config.second
-    y = (torch.arange(height) + 0.5 - height / 2) * config.side / shorter
-    x = (torch.arange(width) + 0.5 - width / 2) * config.side / shorter
-    return torch.stack(torch.meshgrid(t, y, x, indexing="ij"), dim=-1).reshape(-1, 3)
+    middles = torch.arange(frames) * GROUP - (GROUP - 1) / 2
+    return (middles.clamp(min=0) if opens else middles) / fps
+
+
+def grid_positions(
+    seconds_G: Tensor, grid_yx: tuple[int, int], whole_yx: tuple[int, int], config: DiTConfig
+) -> Tensor:
+    """Rotary positions of a patch grid, (G * y * x, 3), centred in space.
+
+    Space is measured in the frame's shorter side, so a scene keeps its coordinates at any size. A
+    coarser grid covers the frame of the `whole` one.
+    """
+    shorter = min(whole_yx)
+    sides = [
+        ((torch.arange(count) + 0.5) * (whole / count) - whole / 2) * config.side / shorter
+        for count, whole in zip(grid_yx, whole_yx, strict=True)
+    ]
+    axes = torch.meshgrid(seconds_G * config.second, *sides, indexing="ij")
+    return torch.stack(axes, dim=-1).reshape(-1, 3)
+
+
+def coarser(latents_GChw: Tensor, factor: int, patch: int) -> Tensor:
+    """Latents averaged to 1/factor of the patch grid along each side, rounded up."""
+    if factor == 1:
+        return latents_GChw
+    sides = [-(-side // (patch * factor)) * patch for side in latents_GChw.shape[2:]]
+    return F.adaptive_avg_pool2d(latents_GChw, sides)
+
+
+def grid_of(latents_GChw: Tensor, config: DiTConfig) -> Grid:
+    """Size of the patch grid over these latents."""
+    frames, _, height, width = latents_GChw.shape
+    return frames, height // config.patch, width // config.patch
+
+
+def over_rows(values_Gyx: Tensor, grid: Grid) -> Tensor:
+    """Values of patches or of whole frames as one for each patch row, (G * y * x,)."""
+    return values_Gyx.expand(*grid).reshape(-1)
 
 
 def table_order(documents: Sequence[Document]) -> list[int]:
@@ -69,34 +115,44 @@ def table_order(documents: Sequence[Document]) -> list[int]:
 
     def length(index: int) -> int:
         document = documents[index]
+        seen = (document.latents_GChw, *(memory.latents_GChw for memory in document.memory))
         # In units that hold for any patch size; only equality and order matter.
-        return len(document.text_LD) * 10**9 + document.latents_GChw[:, 0].numel()
+        return len(document.text_LD) * 10**9 + sum(latents[:, 0].numel() for latents in seen)
 
     return sorted(range(len(documents)), key=length)
 
 
+def row_positions(document: Document, config: DiTConfig) -> Tensor:
+    """Rotary positions of all rows of a document, in their order. (N, 3)."""
+    tokens, grid = len(document.text_LD), grid_of(document.latents_GChw, config)
+    # Text counts backwards in time from the clip's start, one unit a token.
+    order = torch.zeros(tokens, 3)
+    order[:, 0] = torch.arange(tokens) - tokens
+    seen = [
+        grid_positions(memory.seconds_G, grid_of(memory.latents_GChw, config)[1:], grid[1:], config)
+        for memory in document.memory
+    ]
+    seconds = frame_seconds(grid[0], document.fps, opens=document.opens)
+    return torch.cat([order, *seen, grid_positions(seconds, grid[1:], grid[1:], config)])
+
+
 def pack(documents: Sequence[Document], config: DiTConfig) -> Rows:
-    """Lay documents out as one table of rows, each as text rows and then patch rows."""
+    """Lay documents out as one table of rows, each as text, memory and then its own patches."""
     patch_values = config.latent_channels * config.patch**2
     patches, text, is_text, given, positions, steps, lengths = [], [], [], [], [], [], []
     for document in (documents[index] for index in table_order(documents)):
-        frames, _, height, width = document.latents_GChw.shape
-        tokens, rows = len(document.text_LD), patchify(document.latents_GChw, config.patch)
-        per_frame = len(rows) // frames
-        patches += [rows.new_zeros(tokens, patch_values), rows]
-        text += [document.text_LD, document.text_LD.new_zeros(len(rows), config.text_width)]
-        is_text += [torch.ones(tokens, dtype=torch.bool), torch.zeros(len(rows), dtype=torch.bool)]
-        given += [
-            torch.zeros(tokens, dtype=torch.bool),
-            document.given_G.repeat_interleave(per_frame),
-        ]
-        # Text counts backwards in time from the clip's start, one unit a token.
-        order = torch.zeros(tokens, 3)
-        order[:, 0] = torch.arange(tokens) - tokens
-        grid = (frames, height // config.patch, width // config.patch)
-        positions += [order, grid_positions(*grid, document.fps, config)]
-        steps += [torch.zeros(tokens), document.timesteps_G.repeat_interleave(per_frame)]
-        lengths.append(tokens + len(rows))
+        grid, tokens = grid_of(document.latents_GChw, config), len(document.text_LD)
+        rows = patchify(document.latents_GChw, config.patch)
+        past = [patchify(memory.latents_GChw, config.patch) for memory in document.memory]
+        before = tokens + sum(map(len, past))
+        length = before + len(rows)
+        patches += [rows.new_zeros(tokens, patch_values), *past, rows]
+        text += [document.text_LD, document.text_LD.new_zeros(length - tokens, config.text_width)]
+        is_text.append(torch.arange(length) < tokens)
+        given += [torch.arange(before) >= tokens, over_rows(document.given_Gyx, grid)]
+        steps += [torch.zeros(before), over_rows(document.timesteps_Gyx, grid)]
+        positions.append(row_positions(document, config))
+        lengths.append(length)
     distinct, index = torch.unique(torch.cat(steps), return_inverse=True)
     device = patches[0].device
     return Rows(
@@ -116,9 +172,12 @@ def split(rows_NP: Tensor, documents: Sequence[Document], config: DiTConfig) -> 
     outputs: list[Tensor] = [rows_NP] * len(documents)
     at = 0
     for index in table_order(documents):
-        shape = documents[index].latents_GChw.shape
-        count = shape[0] * (shape[2] // config.patch) * (shape[3] // config.patch)
-        at += len(documents[index].text_LD)
-        outputs[index] = unpatchify(rows_NP[at : at + count], shape, config.patch)
+        document = documents[index]
+        count = math.prod(grid_of(document.latents_GChw, config))
+        past = (math.prod(grid_of(memory.latents_GChw, config)) for memory in document.memory)
+        at += len(document.text_LD) + sum(past)
+        outputs[index] = unpatchify(
+            rows_NP[at : at + count], document.latents_GChw.shape, config.patch
+        )
         at += count
     return outputs

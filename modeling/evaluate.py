@@ -14,8 +14,9 @@ from infra.pictures import contact_sheet, frame_strip
 from infra.video import write_mp4
 from modeling.bundle import Bundle
 from modeling.data import Clip, to_float, to_pixels
-from modeling.generate import Generator, Request
+from modeling.generate import Generator
 from modeling.latents import LatentClip
+from modeling.tasks import Given, Request
 from modeling.train_dit import dit_loss, noised
 from modeling.train_vae import psnr_db
 from modeling.trainer import rng
@@ -58,8 +59,8 @@ def _velocity_loss(bundle: Bundle, clips: Sequence[LatentClip]) -> float:
         samples = []
         for clip in clips:
             latents = clip.windows_WGChw[0]
-            given = torch.zeros(len(latents), dtype=torch.bool)
-            timesteps = torch.full((len(latents),), timestep)
+            given = torch.zeros(len(latents), 1, 1, dtype=torch.bool)
+            timesteps = torch.full((len(latents), 1, 1), timestep)
             tokens = bundle.tokenizer.encode(clip.caption)
             samples.append(
                 noised(latents, given, timesteps, tokens, bundle.recipe.data.fps, generator)
@@ -100,7 +101,7 @@ def draw_samples(bundle: Bundle, clips: Sequence[Clip], folder: Path) -> dict[st
     requests = [_request(generator, clip, 100 + i, given=None) for i, clip in enumerate(shown)]
     tiles, files = [], {}
     for index, (clip, video) in enumerate(
-        zip(shown, generator.generate_windows(requests), strict=True)
+        zip(shown, generator.generate_many(requests), strict=True)
     ):
         real = clip.frames_THWC[: len(video)]
         tiles.append((frame_strip(real, 5), f"real: {clip.caption}"))
@@ -126,5 +127,5 @@ def _request(
         height=height,
         width=width,
         seed=seed,
-        given=given,
+        given=() if given is None else (Given(given),),
     )

@@ -21,8 +21,9 @@ from infra.job_files import JobContext, read_json, run_job
 from infra.ray_jobs import connect
 from infra.settings import Settings
 from modeling.bundle import load_bundle
-from modeling.generate import Generator, Request
+from modeling.generate import Generator
 from modeling.steps import Bench, encode_latents, evaluate, train_dit, train_vae
+from modeling.tasks import Request
 
 STOP_FILE = "stop"
 TRAINING = {"vae": train_vae, "dit": train_dit}
@@ -124,7 +125,7 @@ def sample_prompts(context: JobContext) -> dict[str, Any]:
         )
     videos: list[np.ndarray[Any, np.dtype[np.uint8]]] = []
     for first in range(0, len(requests), 48):
-        videos += generator.generate_windows(requests[first : first + 48])
+        videos += generator.generate_many(requests[first : first + 48])
         context.progress(len(videos), len(requests), "sampling")
         context.raise_if_stopping()
     path = context.folder / "samples.npz"

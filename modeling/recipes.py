@@ -57,11 +57,27 @@ class VAERecipe:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RolloutRecipe:
+    """What each window of a long video is given of those before it."""
+
+    recent_share: float = 0.5
+    """Of a window, latent frames that are known already: half shows how things move, and the other
+    half is new."""
+    history: tuple[int, ...] = (2,)
+    """Latent frames before those, the newest first: by how much each is coarser along a side."""
+    anchor: bool = True
+    """The video's first latent frame, so that its look does not drift."""
+    far_s: float = 4.0
+    """How long ago the anchor seems to be, whatever the truth: training clips are short."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class TransformerRecipe:
     config: DiTConfig
     optimizer: OptimizerRecipe
     noise: NoiseRecipe = field(default_factory=NoiseRecipe)
     sampler: SamplerRecipe = field(default_factory=SamplerRecipe)
+    rollout: RolloutRecipe = field(default_factory=RolloutRecipe)
     caption_drop: float = 0.1
     image_share: float = 0.1
     """Share of documents that are single frames."""

@@ -4,7 +4,6 @@ Steps from t = 1 to t = 0 on a shifted schedule (Esser et al., 2024), each one p
 network, with conditional and unconditional documents side by side.
 """
 
-import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -13,7 +12,8 @@ import torch
 from torch import Tensor
 
 from modeling.dit import DiT
-from modeling.documents import Document, pack, split
+from modeling.documents import Document, Memory, pack, split
+from modeling.noise import add_noise, over_latents
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +22,12 @@ class SamplerRecipe:
 
     steps: int = 16
     guidance: float = 4.0
+    guidance_interval: tuple[float, ...] = (0.0, 1.0)
+    """Least and greatest timestep that is guided (Kynkäänniemi et al., 2024). Elsewhere a step costs
+    half: nothing unconditional is computed."""
+    guidance_rescale: float = 0.0
+    """How far the spread of a guided velocity goes back to that of the unguided one (Lin et al.,
+    2024); 0 leaves it."""
     shift: float = 1.0
     solver: Literal["euler", "adams"] = "euler"
     """adams: the two-step method of Adams and Bashforth, second order for one call a step."""
@@ -29,33 +35,56 @@ class SamplerRecipe:
 
 @dataclass(frozen=True)
 class Task:
-    """What to generate: the given frames hold clean latents, the others are ignored.
+    """What to generate: `given_Gyx` holds clean latents, the others are ignored.
 
     text_LD and negative_LD are features of the prompt and of what guidance steers away from.
     The noise comes from `seed` alone, so a task gives the same video whatever else is in the batch.
+    With `start` below 1 the others are not ignored: sampling begins at that timestep, from them
+    (SDEdit, Meng et al., 2022). `opens` and `memory` are those of the `Document`.
     """
 
     latents_GChw: Tensor
-    given_G: Tensor
+    given_Gyx: Tensor
     text_LD: Tensor
     negative_LD: Tensor
     fps: float
     seed: int
+    start: float = 1.0
+    opens: bool = True
+    memory: tuple[Memory, ...] = ()
+
+    def document(self, state_GChw: Tensor, time: float, *, negative: bool) -> Document:
+        text = self.negative_LD if negative else self.text_LD
+        times = torch.full(self.given_Gyx.shape, time).masked_fill(self.given_Gyx, 0)
+        given, fps = self.given_Gyx, self.fps
+        return Document(state_GChw, text, times, given, fps, self.opens, self.memory)
+
+    def keep_given(self, state_GChw: Tensor) -> Tensor:
+        return torch.where(over_latents(self.given_Gyx, state_GChw), self.latents_GChw, state_GChw)
 
 
 class SamplingStopped(Exception):  # noqa: N818 - an outcome, not an error
     """`on_step` returned False."""
 
 
-def schedule(recipe: SamplerRecipe) -> Tensor:
-    """Timesteps from 1 to 0, (steps + 1,)."""
-    t = torch.linspace(1, 0, recipe.steps + 1)
+def schedule(recipe: SamplerRecipe, start: float = 1.0) -> Tensor:
+    """Timesteps from `start` to 0, (steps + 1,)."""
+    even = start / (recipe.shift - (recipe.shift - 1) * start)
+    t = torch.linspace(even, 0, recipe.steps + 1)
     return recipe.shift * t / (1 + (recipe.shift - 1) * t)
 
 
 def initial_noise(task: Task) -> Tensor:
     generator = torch.Generator().manual_seed(task.seed)
     return torch.randn(task.latents_GChw.shape, generator=generator).to(task.latents_GChw)
+
+
+def initial_state(task: Task) -> Tensor:
+    """Noise, or the task's own latents as far on the way to noise as it starts."""
+    noise = initial_noise(task)
+    if task.start < 1:
+        noise = add_noise(task.latents_GChw, noise, torch.full(task.given_Gyx.shape, task.start))
+    return task.keep_given(noise)
 
 
 @torch.no_grad()
@@ -65,57 +94,70 @@ def sample(
     recipe: SamplerRecipe,
     on_step: Callable[[int, int], bool] | None = None,
 ) -> list[Tensor]:
-    """Latents (G, C, h, w) of each task, given frames unchanged.
+    """Latents (G, C, h, w) of each task, what is given unchanged.
 
     `on_step(done, steps)` is called after each step.
 
     Raises:
         SamplingStopped: `on_step` returned False.
     """
-    states = [
-        torch.where(task.given_G.view(-1, 1, 1, 1), task.latents_GChw, initial_noise(task))
-        for task in tasks
-    ]
-    times = schedule(recipe).tolist()
+    states = [initial_state(task) for task in tasks]
+    times = torch.stack([schedule(recipe, task.start) for task in tasks], dim=1).tolist()
     before: list[Tensor] = []
-    for step, (now, following) in enumerate(itertools.pairwise(times)):
-        velocities = guided_velocities(dit, tasks, states, now, recipe.guidance)
+    for step in range(recipe.steps):
+        now, following = times[step], times[step + 1]
+        velocities = guided_velocities(dit, tasks, states, now, recipe)
         slopes = velocities
         if recipe.solver == "adams" and before:
-            slopes = extrapolated(before, velocities, times[step - 1] - now, now - following)
+            last = [a - b for a, b in zip(times[step - 1], now, strict=True)]
+            coming = [a - b for a, b in zip(now, following, strict=True)]
+            slopes = extrapolated(before, velocities, last, coming)
         before = velocities
         for index, (task, slope) in enumerate(zip(tasks, slopes, strict=True)):
-            moved = states[index] + (following - now) * slope
-            states[index] = torch.where(task.given_G.view(-1, 1, 1, 1), states[index], moved)
+            moved = states[index] + (following[index] - now[index]) * slope
+            states[index] = task.keep_given(moved)
         if on_step is not None and not on_step(step + 1, recipe.steps):
             raise SamplingStopped
     return states
 
 
 def extrapolated(
-    before: Sequence[Tensor], velocities: Sequence[Tensor], last: float, step: float
+    before: Sequence[Tensor],
+    velocities: Sequence[Tensor],
+    last: Sequence[float],
+    coming: Sequence[float],
 ) -> list[Tensor]:
     """Velocities in the middle of the coming step, on the line through the last two.
 
-    `last`, `step`: lengths in t of the step made and of the one to make.
+    `last`, `coming`: for each task, lengths in t of the step made and of the one to make.
     """
-    share = step / (2 * last)
-    return [v + share * (v - b) for b, v in zip(before, velocities, strict=True)]
+    shares = (step / (2 * made) for made, step in zip(last, coming, strict=True))
+    return [v + s * (v - b) for b, v, s in zip(before, velocities, shares, strict=True)]
 
 
 def guided_velocities(
-    dit: DiT, tasks: Sequence[Task], states: Sequence[Tensor], time: float, guidance: float
+    dit: DiT,
+    tasks: Sequence[Task],
+    states: Sequence[Tensor],
+    times: Sequence[float],
+    recipe: SamplerRecipe,
 ) -> list[Tensor]:
-    """Velocity of each task at one timestep (Ho and Salimans, 2022), float32."""
-    documents = []
-    for negative in (False, True) if guidance != 1 else (False,):
-        for task, state in zip(tasks, states, strict=True):
-            text = task.negative_LD if negative else task.text_LD
-            steps = torch.full((len(state),), time).masked_fill(task.given_G, 0)
-            documents.append(Document(state, text, steps, task.given_G, task.fps))
+    """Velocity of each task at its timestep (Ho and Salimans, 2022), float32."""
+    low, high = recipe.guidance_interval
+    guided = [i for i, t in enumerate(times) if recipe.guidance != 1 and low <= t <= high]
+    moment = list(zip(tasks, states, times, strict=True))
+    documents = [task.document(state, t, negative=False) for task, state, t in moment]
+    documents += [
+        task.document(state, t, negative=True) for task, state, t in (moment[i] for i in guided)
+    ]
     rows = pack(documents, dit.config)
     velocities = [v.float() for v in split(dit(rows), documents, dit.config)]
-    if guidance == 1:
-        return velocities
-    conditional, unconditional = velocities[: len(tasks)], velocities[len(tasks) :]
-    return [u + guidance * (c - u) for c, u in zip(conditional, unconditional, strict=True)]
+    for index, unconditional in zip(guided, velocities[len(tasks) :], strict=True):
+        conditional = velocities[index]
+        steered = unconditional + recipe.guidance * (conditional - unconditional)
+        if recipe.guidance_rescale:
+            asked = over_latents(~tasks[index].given_Gyx, steered).expand_as(steered)
+            spread = conditional[asked].std() / steered[asked].std()
+            steered = steered * (1 + recipe.guidance_rescale * (spread - 1))
+        velocities[index] = steered
+    return velocities[: len(tasks)]

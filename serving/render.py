@@ -4,14 +4,16 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from PIL import Image
 
 from infra.catalog_models import Artifact, GenerationJob
 from infra.video import read_file_frames
-from modeling.generate import GenerationCancelled, Request
+from modeling import tasks
+from modeling.generate import GenerationCancelled
+from modeling.tasks import Request
 from serving.delivery import (
     CONTEXT_S,
     Frames,
@@ -84,11 +86,11 @@ class _Work:
     def video(self) -> Rendered:
         """Text, or a picture and text, to a video."""
         job, fps = self._job, self._generator.fps
-        given = None
+        request = self._request(self._generator.num_frames(job.seconds))
         if name := job.params.get("input"):
             with Image.open(self._folder / name) as picture:
-                given = np.asarray(picture)[None]
-        frames = self._sample(self._generator.num_frames(job.seconds), given=given)
+                request = tasks.image_to_video(request, np.asarray(picture))
+        frames = self._sample(request)
         fps_out = job.params.get("fps") or fps
         num_out = max(1, round(job.seconds * fps_out))
         shown = (frames[i] for i in shown_at(len(frames), fps, num_out, fps_out))
@@ -107,7 +109,8 @@ class _Work:
         )
         seen = context(given, known["fps"], fps, self._generator.num_frames(CONTEXT_S), head=head)
         num_frames = self._generator.num_frames(len(seen) / fps + params["seconds"])
-        frames = self._sample(num_frames, given=seen, direction=params["direction"])
+        request = tasks.extend(self._request(num_frames), seen, params["direction"])
+        frames = self._sample(request)
         new = frames[: -len(seen)] if head else frames[len(seen) :]
         num_new = max(1, round(params["seconds"] * known["fps"]))
         added = continuation(new, fps, num_new, known["fps"], head=head)
@@ -120,7 +123,8 @@ class _Work:
         encode_s = 0.0
         artifacts = []
         for index in range(params["n"]):
-            frames = self._sample(1, seed=params["seed"] + index, part=(index, params["n"]))
+            request = self._request(1, seed=params["seed"] + index)
+            frames = self._sample(request, part=(index, params["n"]))
             before = time.perf_counter()
             frame = next(resized(frames[:1], self._width, self._height))
             path = self._folder / f"image{index}-{self._attempt}.{params['output_format']}"
@@ -129,17 +133,10 @@ class _Work:
             encode_s += time.perf_counter() - before
         return Rendered(artifacts, self._sample_s, encode_s)
 
-    def _sample(
-        self,
-        num_frames: int,
-        *,
-        seed: int | None = None,
-        part: tuple[int, int] = (0, 1),
-        **given: Any,
-    ) -> Frames:
+    def _request(self, num_frames: int, *, seed: int | None = None) -> Request:
         params = self._job.params
         height, width = self._generator.native_size(self._width, self._height)
-        request = Request(
+        return Request(
             prompt=self._job.prompt,
             num_frames=num_frames,
             height=height,
@@ -148,9 +145,9 @@ class _Work:
             steps=params["steps"],
             guidance=params["guidance"],
             negative_prompt=params["negative_prompt"],
-            **given,
         )
 
+    def _sample(self, request: Request, part: tuple[int, int] = (0, 1)) -> Frames:
         def on_step(step: int, total: int) -> bool:
             done = (part[0] + step / max(total, 1)) / part[1]
             return self._report(SAMPLED * done, "sampling")

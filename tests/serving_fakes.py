@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from modeling.generate import GenerationCancelled, Request
+from modeling.generate import GenerationCancelled
+from modeling.tasks import Request
 from serving.engine import Engine
 
 FPS = 8.0
@@ -56,10 +57,9 @@ class FakeGenerator:
         shape = (request.num_frames, request.height, request.width, 3)
         frames = np.broadcast_to(levels[:, None, None, None], shape).copy()
         frames[..., 0] = request.seed % 200
-        if request.given is not None:
-            count = min(len(request.given), request.num_frames)
-            part = slice(0, count) if request.direction == "forward" else slice(-count, None)
-            frames[part] = request.given[:count].mean(axis=(1, 2), keepdims=True)
+        for given in request.given:
+            part = slice(given.start, given.end)
+            frames[part] = given.frames.mean(axis=(1, 2), keepdims=True)
         return frames
 
 

@@ -1,8 +1,7 @@
 """What the model came to, judged by the oracle. Torch is imported by `modeling`, when it runs."""
 
-import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -18,7 +17,8 @@ from flows.demo.truth import Rate, attribute_accuracy
 if TYPE_CHECKING:
     from modeling.bundle import Bundle
     from modeling.data import Clip
-    from modeling.generate import Generator, Request
+    from modeling.generate import Generator
+    from modeling.tasks import Request
 
 Frames = npt.NDArray[np.uint8]
 T = TypeVar("T")
@@ -61,7 +61,7 @@ def prompt_accuracy(generator: "Generator", unseen: Sequence[Attributes]) -> dic
     }
     wanted = [*prompts["seen"], *prompts["unseen"]]
     requests = [_request(generator, attributes, seed) for seed, attributes in enumerate(wanted)]
-    read = [read_attributes(video) for video in generator.generate_windows(requests)]
+    read = [read_attributes(video) for video in generator.generate_many(requests)]
     parts = {"seen": slice(0, len(prompts["seen"])), "unseen": slice(len(prompts["seen"]), None)}
     figures = {}
     for name, part in parts.items():
@@ -81,50 +81,31 @@ def extend_continuity(
     to come from or to go to: seen from its first frames, it was outside the frame a second ago.
     The prompt says what the clip shows, as who continues it would; a caption made here that is
     wrong would ask for another object."""
-    from modeling.generate import Request
+    from modeling.tasks import Request, extend
 
-    requests = []
+    requests, forward = [], [index % 2 == 0 for index in range(EXTENDED)]
     known = [clip for clip in clips if clip.clip_id in shows]
     for seed, clip in enumerate(spread(known, EXTENDED)):
-        forward = seed % 2 == 0
-        given = clip.frames_THWC[:GIVEN_FRAMES] if forward else clip.frames_THWC[-GIVEN_FRAMES:]
-        requests.append(
-            Request(
-                prompt=shows[clip.clip_id].caption(),
-                num_frames=GIVEN_FRAMES + NEW_FRAMES,
-                height=given.shape[1],
-                width=given.shape[2],
-                seed=seed,
-                given=given,
-                direction="forward" if forward else "backward",
-            )
+        part = slice(GIVEN_FRAMES) if forward[seed] else slice(-GIVEN_FRAMES, None)
+        given = clip.frames_THWC[part]
+        request = Request(
+            prompt=shows[clip.clip_id].caption(),
+            num_frames=GIVEN_FRAMES + NEW_FRAMES,
+            height=given.shape[1],
+            width=given.shape[2],
+            seed=seed,
         )
+        requests.append(extend(request, given, "forward" if forward[seed] else "backward"))
     kept: dict[str, list[bool]] = {"forward": [], "backward": []}
-    for request, video in zip(requests, extended(generator, requests), strict=True):
-        forward = request.direction == "forward"
-        seam = GIVEN_FRAMES if forward else NEW_FRAMES
+    for ahead, video in zip(forward, generator.generate_many(requests), strict=False):
+        seam = GIVEN_FRAMES if ahead else NEW_FRAMES
         before, after = read_attributes(video[:seam]), read_attributes(video[seam:])
-        kept[request.direction].append(continues(before, after))
+        kept["forward" if ahead else "backward"].append(continues(before, after))
     rate = Rate(right=sum(sum(marks) for marks in kept.values()), n=len(requests))
     low, high = rate.interval
     ways = ", ".join(f"{name} {sum(marks)} of {len(marks)}" for name, marks in kept.items())
     note = f"{ways}; 95 %: {low:.3f} to {high:.3f}; shape, colour and direction on both sides"
     return Figure(value=rate.value, n=rate.n, note=note)
-
-
-def extended(generator: "Generator", requests: Sequence["Request"]) -> list[Frames]:
-    """What `generator.generate` makes of requests with given frames, all of them side by side:
-    one window for each at a time, until all are long enough."""
-    videos = [request.given for request in requests if request.given is not None]
-    for turn in itertools.count(1):
-        if all(len(v) >= r.num_frames for v, r in zip(videos, requests, strict=True)):
-            break
-        again = [
-            replace(request, given=video, seed=1000 * turn + request.seed)
-            for request, video in zip(requests, videos, strict=True)
-        ]
-        videos = list(generator.generate_windows(again))
-    return videos
 
 
 def continues(before: Attributes | None, after: Attributes | None) -> bool:
@@ -142,7 +123,7 @@ def spread(items: Sequence[T], count: int) -> list[T]:
 
 
 def _request(generator: "Generator", attributes: Attributes, seed: int) -> "Request":
-    from modeling.generate import Request
+    from modeling.tasks import Request
 
     height, width = generator.native_size(*SHAPES[seed % len(SHAPES)])
     return Request(

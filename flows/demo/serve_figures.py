@@ -55,7 +55,7 @@ def _through_http(
 
 def _bare(generator: "Generator", prompt: str, size: tuple[int, int], seed: int) -> float:
     """Seconds that this process takes for the frames alone."""
-    from modeling.generate import Request
+    from modeling.tasks import Request
 
     height, width = generator.native_size(*size)
     request = Request(

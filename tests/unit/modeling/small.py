@@ -56,11 +56,11 @@ def document(
     frames: int, height: int, width: int, tokens: int, seed: int, given: int = 0
 ) -> Document:
     generator = torch.Generator().manual_seed(seed)
-    mask = torch.arange(frames) < given
+    mask = (torch.arange(frames) < given).view(-1, 1, 1)
     return Document(
         torch.randn(frames, CHANNELS, height, width, generator=generator),
         torch.randn(tokens, WIDTH, generator=generator),
-        torch.full((frames,), 0.1 + 0.1 * (seed % 8)).masked_fill(mask, 0),
+        torch.full((frames, 1, 1), 0.1 + 0.1 * (seed % 8)).masked_fill(mask, 0),
         mask,
         8.0,
     )

@@ -60,11 +60,13 @@ def test_text_timesteps_and_given_flags_all_reach_the_output() -> None:
     model, base = dit(), document(3, 6, 6, 5, seed=1)
     reference = run(model, [base])[0]
     for changed in (
-        Document(base.latents_GChw, base.text_LD + 1, base.timesteps_G, base.given_G, base.fps),
-        Document(base.latents_GChw, base.text_LD, base.timesteps_G * 0.5, base.given_G, base.fps),
-        Document(base.latents_GChw, base.text_LD, base.timesteps_G, ~base.given_G, base.fps),
-        Document(base.latents_GChw, base.text_LD.flip(0), base.timesteps_G, base.given_G, 8.0),
-        Document(base.latents_GChw, base.text_LD, base.timesteps_G, base.given_G, base.fps * 2),
+        Document(base.latents_GChw, base.text_LD + 1, base.timesteps_Gyx, base.given_Gyx, base.fps),
+        Document(
+            base.latents_GChw, base.text_LD, base.timesteps_Gyx * 0.5, base.given_Gyx, base.fps
+        ),
+        Document(base.latents_GChw, base.text_LD, base.timesteps_Gyx, ~base.given_Gyx, base.fps),
+        Document(base.latents_GChw, base.text_LD.flip(0), base.timesteps_Gyx, base.given_Gyx, 8.0),
+        Document(base.latents_GChw, base.text_LD, base.timesteps_Gyx, base.given_Gyx, base.fps * 2),
     ):
         assert (run(model, [changed])[0] - reference).abs().max() > 1e-4
 

@@ -7,8 +7,9 @@ import pytest
 from infra.errors import InputError, NotFoundError
 from modeling.bundle import load_bundle, save_bundle
 from modeling.data import nearest_size, window_starts
-from modeling.generate import GenerationCancelled, Generator, Request, fit
+from modeling.generate import GenerationCancelled, Generator
 from modeling.recipes import DataRecipe
+from modeling.tasks import Request, extend, fit, image_to_video
 from tests.unit.modeling.small import moving_clip, small_bundle
 
 GIVEN = moving_clip("given", frames=7).frames_THWC
@@ -30,32 +31,36 @@ def test_a_video_has_as_many_frames_as_asked_and_the_steps_that_were_announced(f
 
 
 def test_extending_forward_keeps_the_given_frames_and_goes_on() -> None:
-    video = Generator(small_bundle()).generate(request(num_frames=20, given=GIVEN))
+    video = Generator(small_bundle()).generate(extend(request(num_frames=20), GIVEN))
     assert len(video) == 20 and np.array_equal(video[:7], GIVEN)
 
 
 def test_extending_backward_puts_new_frames_before_the_given_ones() -> None:
-    asked = request(num_frames=18, given=GIVEN, direction="backward")
+    asked = extend(request(num_frames=18), GIVEN, "backward")
     video = Generator(small_bundle()).generate(asked)
     assert len(video) == 18 and np.array_equal(video[-7:], GIVEN)
 
 
 def test_one_given_picture_opens_the_video() -> None:
-    video = Generator(small_bundle()).generate(request(given=GIVEN[:1]))
+    video = Generator(small_bundle()).generate(image_to_video(request(), GIVEN[0]))
     assert len(video) == 9 and np.array_equal(video[0], GIVEN[0])
 
 
 def test_what_is_given_changes_what_follows() -> None:
     generator = Generator(small_bundle())
-    one = generator.generate(request(given=GIVEN[:1]))
-    other = generator.generate(request(given=255 - GIVEN[:1]))
+    one = generator.generate(image_to_video(request(), GIVEN[0]))
+    other = generator.generate(image_to_video(request(), 255 - GIVEN[0]))
     assert not np.array_equal(one[1:], other[1:])
 
 
 def test_many_at_a_time_are_what_each_would_be_alone() -> None:
     generator = Generator(small_bundle())
-    asked = [request(seed=1), request(seed=2, height=64, prompt="left"), request(given=GIVEN[:1])]
-    for alone, video in zip(asked, generator.generate_windows(asked), strict=True):
+    asked = [
+        request(seed=1),
+        request(seed=2, height=64, prompt="left", num_frames=30),
+        image_to_video(request(), GIVEN[0]),
+    ]
+    for alone, video in zip(asked, generator.generate_many(asked), strict=True):
         difference = generator.generate(alone).astype(int) - video
         assert np.abs(difference).max() <= 1
 

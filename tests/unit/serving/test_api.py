@@ -40,7 +40,7 @@ def test_the_request_reaches_the_model_as_it_was_made(world):
     (request,) = world.generator.requests
     assert (request.prompt, request.negative_prompt) == ("a red ball", "blur")
     assert (request.seed, request.steps, request.guidance) == (5, 7, 2.5)
-    assert (request.width, request.height, request.given) == (32, 48, None)
+    assert (request.width, request.height, request.given) == (32, 48, ())
 
 
 def test_another_frame_rate_shows_the_same_moments(world):
@@ -69,8 +69,9 @@ def test_a_picture_becomes_the_first_frame(world, how):
             "/v1/videos", json={"prompt": "a", "input_reference": {"image_url": url}}
         )
     assert world.finish(reply.json()["id"])["status"] == "completed"
-    given = world.generator.requests[0].given
-    assert given.shape == (1, 48, 64, 3) and (given == (10, 200, 30)).all()
+    ((part,),) = [request.given for request in world.generator.requests]
+    given = part.frames
+    assert part.start == 0 and given.shape == (1, 48, 64, 3) and (given == (10, 200, 30)).all()
 
 
 def test_extend_forward_keeps_the_given_part_and_adds_the_new(world):
@@ -85,9 +86,9 @@ def test_extend_forward_keeps_the_given_part_and_adds_the_new(world):
     before, after = (frames_of(content(world, v["id"])).astype(int) for v in (first, video))
     assert len(after) == 24
     assert np.abs(after[:16] - before).mean() < 3
-    request = world.generator.requests[1]
-    assert request.direction == "forward" and len(request.given) < 16
-    assert np.abs(request.given[-1].astype(int) - before[-1]).mean() < 3
+    (given,) = world.generator.requests[1].given
+    assert given.start == 0 and given.end < 16
+    assert np.abs(given.frames[-1].astype(int) - before[-1]).mean() < 3
 
 
 def test_extend_backward_puts_the_new_part_before(world):
@@ -103,7 +104,9 @@ def test_extend_backward_puts_the_new_part_before(world):
     before, after = frames_of(clip).astype(int), frames_of(content(world, video["id"])).astype(int)
     assert len(after) == 24 and np.abs(after[8:] - before).mean() < 3
     request = world.generator.requests[1]
-    assert np.abs(request.given[0].astype(int) - before[0]).mean() < 3
+    (given,) = request.given
+    assert given.end == request.num_frames
+    assert np.abs(given.frames[0].astype(int) - before[0]).mean() < 3
 
 
 def test_an_extension_survives_the_deletion_of_its_parent(world):

@@ -2,22 +2,19 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
-import pytest
 
 from flows.demo.captions import parse_caption
 from flows.demo.model_figures import (
     continues,
     extend_continuity,
-    extended,
     prompt_accuracy,
     spread,
     vae_oracle,
 )
 from flows.demo.plan import seen_attributes, unseen_attributes
 from flows.demo.scene import Scene, render_frames
-from modeling.generate import Request
 
-FPS, WINDOW, GAIN = 8.0, 9, 4
+FPS, WINDOW = 8.0, 9
 RED = seen_attributes()[0]
 BLUE = next(a for a in seen_attributes() if a.color == "blue" and a.direction == "up")
 
@@ -32,30 +29,29 @@ def frames(attributes, count=WINDOW, first=0, height=48, width=64):
 
 
 class Painter:
-    """A generator that always paints what the prompt says, a few frames at a time."""
+    """A generator that always paints what the prompt says, around what is given."""
 
     data = SimpleNamespace(num_frames=WINDOW)
 
     def __init__(self, paints=lambda attributes: attributes):
-        self.paints, self.calls = paints, 0
+        self.paints = paints
 
     def native_size(self, width, height):
         return {1: (64, 48), 0: (48, 48), -1: (48, 64)}[int(np.sign(height - width))]
 
-    def generate_windows(self, requests):
-        self.calls += 1
+    def generate_many(self, requests):
         return [self._paint(request) for request in requests]
 
     def _paint(self, request):
         attributes = self.paints(parse_caption(request.prompt))
         height, width = request.height, request.width
-        if request.given is None:
-            return frames(attributes, WINDOW, 0, height, width)
-        count = len(request.given)
-        if request.direction == "backward":
-            before = frames(attributes, GAIN, WINDOW - count - GAIN, height, width)
-            return np.concatenate([before, request.given])
-        return np.concatenate([request.given, frames(attributes, GAIN, count, height, width)])
+        shift = 0
+        for given in request.given:  # what is new goes on from where the given part stands
+            shift = WINDOW - given.end if given.start else 0
+        video = frames(attributes, request.num_frames, shift, height, width)
+        for given in request.given:
+            video[given.start : given.end] = given.frames
+        return video
 
 
 def clip(number, attributes, caption=""):
@@ -110,20 +106,6 @@ def test_a_clip_is_continued_with_what_it_shows_not_with_what_a_captioner_said()
     mistaken = [clip(i, RED, caption=BLUE.caption()) for i in range(4)]
     shows = {f"c{i}": RED for i in range(4)}
     assert extend_continuity(Painter(), mistaken, shows).value == 1
-
-
-@pytest.mark.parametrize("direction", ["forward", "backward"])
-def test_extended_keeps_the_given_frames_next_to_the_seam(direction):
-    given = frames(RED)
-    request = Request(
-        prompt=RED.caption(), num_frames=17, height=48, width=64, seed=0, given=given,
-        direction=direction,
-    )  # fmt: skip
-    painter = Painter()
-    (video,) = extended(painter, [request])
-    kept = video[:9] if direction == "forward" else video[-9:]
-    assert len(video) == 17 and painter.calls == 2
-    assert np.array_equal(kept, given)
 
 
 def test_unknown_on_both_sides_is_not_the_same_object():
