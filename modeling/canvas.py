@@ -3,7 +3,7 @@
 The canvas is a row of latent frames, called groups as in the VAE: the first is one frame of pixels,
 each further one is four. It is laid so that the groups' borders fall on the seams of what is given:
 forward from the end of a given head, backward from the start of a given tail. A group, or a patch
-of it, is given when all of its pixels are; pixels that are given come back as they were in any case.
+of it, is given when all of its pixels are; given pixels come back as they were in any case.
 
 Shapes: K frames of pixels, G groups, H W pixels, y x positions of the patch grid.
 """
@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from infra.errors import InputError
 from modeling.data import to_float
 from modeling.tasks import Frames, Given, Request, fit, pixels
 from modeling.vae import GROUP, SPATIAL, VideoVAE
@@ -48,6 +49,10 @@ class Canvas:
         for given in request.given:
             if given.box is None:
                 whole[given.start : given.end] = True
+        if whole.all():
+            raise InputError(
+                f"all {len(whole)} frames are given and nothing is left to make; give fewer"
+            )
         head, tail = int(np.argmin(whole)), int(np.argmin(whole[::-1]))
         if request.loop:
             self.start = -1  # the first group opens a video, which a loop does not

@@ -121,7 +121,7 @@ class Rollout:
     windows: all of them, known from the start.
 
     Raises:
-        InputError: a loop is too short.
+        InputError: everything is given, or a loop is too short.
     """
 
     def __init__(self, bundle: Bundle, request: Request) -> None:
@@ -137,8 +137,6 @@ class Rollout:
             self.windows = plan_loop(known, size, recent, coming)
         else:
             self.windows = plan(known, 1 if request.num_frames == 1 else size, recent, coming)
-        if not self.windows:
-            raise InputError("everything is given and nothing is left to make; give less")
         self._done = 0
         self._latents: dict[int, Tensor] = {}  # of groups that were made
         self._group = 1 if request.loop else 0  # the next to decode

@@ -23,8 +23,8 @@ class SamplerRecipe:
     steps: int = 16
     guidance: float = 4.0
     guidance_interval: tuple[float, ...] = (0.0, 1.0)
-    """Least and greatest timestep that is guided (Kynkäänniemi et al., 2024). Elsewhere a step costs
-    half: nothing unconditional is computed."""
+    """Least and greatest timestep that is guided (Kynkäänniemi et al., 2024). Elsewhere a step
+    costs half: nothing unconditional is computed."""
     guidance_rescale: float = 0.0
     """How far the spread of a guided velocity goes back to that of the unguided one (Lin et al.,
     2024); 0 leaves it."""

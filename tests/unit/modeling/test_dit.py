@@ -1,9 +1,21 @@
+import dataclasses
+
 import torch
 
 from modeling.dit import DiT
-from modeling.documents import Document, frame_seconds, pack, patchify, split, unpatchify
+from modeling.documents import (
+    Document,
+    Memory,
+    coarser,
+    frame_seconds,
+    grid_positions,
+    pack,
+    patchify,
+    split,
+    unpatchify,
+)
 from modeling.packing import Layout, attend
-from tests.unit.modeling.small import document, shaken, small_recipe
+from tests.unit.modeling.small import CHANNELS, document, shaken, small_recipe
 
 CONFIG = small_recipe().dit.config
 
@@ -74,3 +86,30 @@ def test_text_timesteps_and_given_flags_all_reach_the_output() -> None:
 def test_a_latent_frame_stands_at_the_middle_of_its_frames() -> None:
     # Frame 0; frames 1 to 4; frames 5 to 8, at 8 frames a second.
     assert frame_seconds(3, 8.0).tolist() == [0.0, 2.5 / 8, 6.5 / 8]
+
+
+def test_memory_is_seen_but_not_answered() -> None:
+    """Packed with others, a document with coarse memory comes to what it comes to alone."""
+    model, base = dit(), document(3, 6, 6, 5, seed=1)
+    past = torch.randn(2, CHANNELS, 6, 6, generator=torch.Generator().manual_seed(5))
+    small = coarser(past, 2, CONFIG.patch)
+    assert small.shape == (2, CHANNELS, 4, 4)
+    memory = (Memory(small, torch.tensor([-1.0, -0.5])), Memory(past[:1], torch.tensor([-4.0])))
+    remembering = dataclasses.replace(base, memory=memory, opens=False)
+    alone, plain = run(model, [remembering])[0], run(model, [base])[0]
+    assert alone.shape == plain.shape and (alone - plain).abs().max() > 1e-3
+    packed = run(model, [document(4, 8, 6, 1, seed=4), remembering, base])[1]
+    torch.testing.assert_close(alone, packed, rtol=0, atol=1e-5)
+
+
+def test_coarse_patches_lie_over_the_frame_that_they_were() -> None:
+    seconds = torch.zeros(1)
+    fine = grid_positions(seconds, (4, 6), (4, 6), CONFIG).unflatten(0, (4, 6))
+    coarse = grid_positions(seconds, (2, 3), (4, 6), CONFIG).unflatten(0, (2, 3))
+    # Each is the middle of the four that it stands for.
+    middles = fine.unfold(0, 2, 2).unfold(1, 2, 2).mean((-1, -2))
+    torch.testing.assert_close(coarse, middles)
+
+
+def test_a_group_in_mid_stream_ends_where_an_opening_frame_would_be() -> None:
+    assert frame_seconds(3, 8.0, opens=False).tolist() == [-1.5 / 8, 2.5 / 8, 6.5 / 8]
