@@ -95,8 +95,8 @@ def coarser(latents_GChw: Tensor, factor: int, patch: int) -> Tensor:
     """Latents averaged to 1/factor of the patch grid along each side, rounded up."""
     if factor == 1:
         return latents_GChw
-    sides = [-(-side // (patch * factor)) * patch for side in latents_GChw.shape[2:]]
-    return F.adaptive_avg_pool2d(latents_GChw, sides)
+    height, width = (-(-side // (patch * factor)) * patch for side in latents_GChw.shape[2:])
+    return F.adaptive_avg_pool2d(latents_GChw, (height, width))
 
 
 def grid_of(latents_GChw: Tensor, config: DiTConfig) -> Grid:

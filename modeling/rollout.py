@@ -77,13 +77,14 @@ def _forward(
     first: int, end: int, before: int, after: int, size: int, recent: int
 ) -> Iterator[Window]:
     at, earliest = first, first - before
+    room = size - 1 - after  # what a window that sees both sides can make
     while at < end:
-        if after and end - at + after < size:  # one more window, and it sees both sides
+        if after and end - at <= room:
             yield Window(max(earliest, end + after - size), end + after)
             return
         stop = max(at - recent, earliest) + size
         if after:
-            stop = min(stop, end - 1)  # something is left for the window that sees both sides
+            stop = min(stop, end - room)
         yield Window(max(stop - size, earliest), stop)
         at = stop
 
@@ -184,9 +185,9 @@ class Rollout:
         count = len(self._canvas.known)
         if self._request.loop and end > count:  # after the last group comes the first, which is 1
             parts = self._known(first, count), self._known(1, 1 + end - count)
-            latents, masks = zip(*parts, strict=True)
-            grid = max(mask.shape for mask in masks)
-            return torch.cat(latents), torch.cat([m.expand(-1, *grid[1:]) for m in masks])
+            grid = max(mask.shape[1:] for _, mask in parts)
+            masks = [mask.expand(-1, *grid) for _, mask in parts]
+            return torch.cat([latents for latents, _ in parts]), torch.cat(masks)
         span = self._canvas.span(first, end)
         latents, given = span.latents_GChw, span.given_Gyx.clone()
         for index in range(first, end):

@@ -62,33 +62,30 @@ class SampleMaker:
         if image < self.recipe.image_share:
             latents = latents[:1]
         tokens = [NULL] if drop < self.recipe.caption_drop else self.tokens[index]
-        patch = self.recipe.config.patch
-        grid = (len(latents), latents.shape[2] // patch, latents.shape[3] // patch)
-        noise = self.recipe.noise
-        midstream = (
-            len(latents) > 2 and float(torch.rand((), generator=rng)) < noise.midstream_share
-        )
-        given = sample_given((grid[0] - midstream, *grid[1:]), noise, rng)
-        memory: tuple[Memory, ...] = ()
-        if midstream and given.any():
-            memory, latents = self._memory(latents[:1], rng), latents[1:]
-        elif midstream:  # nothing to go on from: it is a video's start after all
-            midstream, given = False, torch.cat([given[:1], given])
+        noise, config = self.recipe.noise, self.recipe.config
+        chance = float(torch.rand((), generator=rng))
+        skipped = int(len(latents) > 2 and chance < noise.midstream_share)
+        given = sample_given(grid_of(latents[skipped:], config), noise, rng)
+        if skipped and not given.any():  # nothing to go on from: it is a video's start after all
+            skipped, given = 0, torch.cat([given[:1], given])
+        memory = self._memory(latents[:skipped], rng)
         timesteps = sample_timesteps(given, noise, rng)
-        sample = noised(latents, given, timesteps, tokens, self.fps, rng)
-        return replace(sample, opens=not midstream, memory=memory)
+        sample = noised(latents[skipped:], given, timesteps, tokens, self.fps, rng)
+        return replace(sample, opens=not skipped, memory=memory)
 
-    def _memory(self, latents_1Chw: Tensor, rng: Generator) -> tuple[Memory, ...]:
-        """What is remembered of the frame before a window: nothing, its look, or a coarse view."""
-        rollout = self.recipe.rollout
-        kind = int(torch.randint(3, (), generator=rng))
-        if kind == 0:
-            return ()
-        if kind == 1:
-            return (Memory(latents_1Chw, torch.tensor([-rollout.far_s])),)
-        factor = rollout.history[0] if rollout.history else 2
-        small = coarser(latents_1Chw, factor, self.recipe.config.patch)
-        return (Memory(small, torch.tensor([-GROUP / self.fps])),)
+    def _memory(self, skipped_GChw: Tensor, rng: Generator) -> tuple[Memory, ...]:
+        """What a window is told of the frame before it: nothing, its look, a coarse view, or both.
+
+        The look is placed where a rollout places its anchor.
+        """
+        rollout, memories = self.recipe.rollout, []
+        coarse, anchor = (torch.rand(2, generator=rng) < 0.5).tolist()
+        if coarse and len(skipped_GChw) and rollout.history:
+            small = coarser(skipped_GChw, rollout.history[0], self.recipe.config.patch)
+            memories.append(Memory(small, torch.tensor([-GROUP / self.fps])))
+        if anchor and len(skipped_GChw) and rollout.anchor:
+            memories.append(Memory(skipped_GChw, torch.tensor([-rollout.far_s])))
+        return tuple(memories)
 
 
 def noised(
