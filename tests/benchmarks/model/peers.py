@@ -20,7 +20,8 @@ from torch.nn.utils.rnn import pad_sequence
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 from modeling.dit import DiT, DiTConfig
-from modeling.documents import frame_seconds, patchify
+from modeling.documents import frame_seconds, over_rows, patchify
+from modeling.noise import over_latents
 from modeling.text import TextEncoder, token_tensor
 from modeling.train_dit import Sample, dit_loss
 from modeling.vae import SPATIAL
@@ -131,8 +132,8 @@ class Wan:
         times = torch.stack([TIMESTEPS * row_times(s) for s in samples])
         predicted = self.net(noisy, times, words, return_dict=False)[0].transpose(1, 2)
         target = torch.stack([s.velocity_GChw for s in samples])
-        weight = torch.stack([s.timesteps_G > 0 for s in samples])
-        error: Tensor = (predicted - target)[weight].square().mean()
+        asked = torch.stack([asked_values(s) for s in samples])
+        error: Tensor = (predicted - target)[asked].square().mean()
         return error
 
 
@@ -146,8 +147,13 @@ def padded_text(text: TextEncoder, samples: Sequence[Sample]) -> tuple[Tensor, T
 
 def row_times(sample: Sample) -> Tensor:
     """Each patch row's timestep, (S,)."""
-    _, _, height, width = sample.noisy_GChw.shape
-    return sample.timesteps_G.repeat_interleave(height * width // PATCH**2)
+    frames, _, height, width = sample.noisy_GChw.shape
+    return over_rows(sample.timesteps_Gyx, (frames, height // PATCH, width // PATCH))
+
+
+def asked_values(sample: Sample) -> Tensor:
+    """Which latent values carry loss, (G, C, h, w)."""
+    return over_latents(~sample.given_Gyx, sample.noisy_GChw).expand_as(sample.noisy_GChw)
 
 
 def coordinates(sample: Sample) -> Tensor:

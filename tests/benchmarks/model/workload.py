@@ -19,12 +19,12 @@ Shape = tuple[int, int, int]
 
 
 def make(shape: Shape, seed: int) -> Sample:
-    """A document with 5 to 15 words and the default pattern of given frames."""
+    """A document with 5 to 15 words and the default pattern of what is given."""
     generator = rng(3, seed)
     frames, height, width = shape
     latents = torch.randn(frames, CHANNELS, height, width, generator=generator)
     recipe = NoiseRecipe()
-    given = sample_given(frames, recipe, generator)
+    given = sample_given((frames, height // PATCH, width // PATCH), recipe, generator)
     times = sample_timesteps(given, recipe, generator)
     words = int(torch.randint(*WORDS, (), generator=generator))
     tokens = torch.randint(1, VOCABULARY, (words,), generator=generator).tolist()
