@@ -58,14 +58,18 @@ class VAERecipe:
 
 @dataclass(frozen=True, kw_only=True)
 class RolloutRecipe:
-    """What each window of a long video is given of those before it."""
+    """What each window of a long video is given of those before it.
+
+    Training shows a model the memory that its recipe says; one that never saw any does worse with
+    it (velocity loss 0.13 became 0.24), so by default there is none.
+    """
 
     recent_share: float = 0.5
     """Of a window, latent frames that are known already: half shows how things move, and the other
     half is new."""
-    history: tuple[int, ...] = (2,)
+    history: tuple[int, ...] = ()
     """Latent frames before those, the newest first: by how much each is coarser along a side."""
-    anchor: bool = True
+    anchor: bool = False
     """The video's first latent frame, so that its look does not drift."""
     far_s: float = 4.0
     """How long ago the anchor seems to be, whatever the truth: training clips are short."""
@@ -113,6 +117,7 @@ def tiny(seed: int = 0) -> ModelRecipe:
             ),
             # 480 prompts with one model: 0.904 right with 16 Euler steps, 0.931 with these.
             sampler=SamplerRecipe(shift=2.0, solver="adams"),
+            rollout=RolloutRecipe(history=(2,), anchor=True),
         ),
     )
 
