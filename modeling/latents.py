@@ -12,9 +12,9 @@ from torch import Tensor
 
 from infra.errors import InputError
 from infra.lake import Lake, quote, quote_all
+from modeling.codec import VAE
 from modeling.data import Clip, to_float, window_starts
 from modeling.recipes import DataRecipe
-from modeling.vae import VideoVAE
 
 ROWS_PER_COMMIT = 256
 STATISTICS_CLIPS = 256
@@ -31,14 +31,14 @@ class LatentClip:
 
 
 @torch.no_grad()
-def encode_windows(vae: VideoVAE, clip: Clip, recipe: DataRecipe) -> Tensor:
+def encode_windows(vae: VAE, clip: Clip, recipe: DataRecipe) -> Tensor:
     """Normalised latents of a clip's windows, (W, G, C, h, w)."""
     starts = window_starts(len(clip.frames_THWC), recipe)
     windows = [clip.frames_THWC[start : start + recipe.num_frames] for start in starts]
     return vae.encode(to_float(np.stack(windows)))
 
 
-def measure_statistics(vae: VideoVAE, clips: Sequence[Clip], recipe: DataRecipe) -> None:
+def measure_statistics(vae: VAE, clips: Sequence[Clip], recipe: DataRecipe) -> None:
     """Set the statistics by which latents are normalised, over a spread of these clips.
 
     Unit power over all channels together, but a channel keeps a part (the power SHARE_KEPT) of its
@@ -58,7 +58,7 @@ def measure_statistics(vae: VideoVAE, clips: Sequence[Clip], recipe: DataRecipe)
 
 def write_latents(
     lake: Lake,
-    vae: VideoVAE,
+    vae: VAE,
     vae_hash: str,
     clips: Sequence[Clip],
     recipe: DataRecipe,

@@ -8,7 +8,8 @@ The encoder sees one group only: any subset of latent frames is a legal conditio
 them carries anything of another. The decoder also sees the group before: it is causal across
 groups, so a long video decodes as a stream.
 
-Shapes: B batch, T frames, G groups (latent frames), C latent channels, H W pixels, h w latents.
+Shapes: B batch, T frames, G groups (latent frames), C latent channels, H W pixels, h w latents,
+N rows of a call (groups of any clips), P folded pixels.
 """
 
 from collections.abc import Sequence
@@ -18,21 +19,38 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-GROUP = 4  # frames in one latent frame
-SPATIAL = 8  # pixels along one latent position
-STEM = 4  # of which this much by the first pixel-unshuffle
-PIXEL_CHANNELS = 3 * GROUP * STEM * STEM
+from modeling.codec import VAE, DecoderCache, EncoderCache
+from modeling.slots import by_group, groups_per_call
+from modeling.tiling import Tiling, tiled
+
+GROUP = 4  # frames in one latent frame, unless a recipe says otherwise
+SPATIAL = 8  # pixels along one latent position, likewise
 INITIAL_LOG_VAR = -5.0  # a little noise from the first step on keeps the decoder smooth
 
 
 @dataclass(frozen=True, kw_only=True)
 class VAEConfig:
-    """Widths and depths. `widths` are the channels at 1/4 and at 1/8 of the frame's size."""
+    """Widths and depths. `widths` are the channels at twice the latents' size and at the latents'.
+
+    group, spatial: frames of a latent frame and pixels along a latent position; `spatial` is even.
+    """
 
     latent_channels: int = 16
     widths: tuple[int, ...] = (96, 160)
     encoder_depth: int = 2
     decoder_depth: int = 3
+    group: int = GROUP
+    spatial: int = SPATIAL
+
+    @property
+    def stem(self) -> int:
+        """Pixels along a side that the first pixel-unshuffle folds; a second one folds two more."""
+        return self.spatial // 2
+
+    @property
+    def folded(self) -> int:
+        """Values of a group's frames at one position after the stem."""
+        return 3 * self.group * self.stem**2
 
 
 class Norm(nn.Module):
@@ -68,9 +86,9 @@ class Encoder(nn.Module):
     def __init__(self, config: VAEConfig) -> None:
         super().__init__()
         fine, coarse = config.widths
-        self.linear = nn.Conv2d(4 * PIXEL_CHANNELS, config.latent_channels, 1)
+        self.linear = nn.Conv2d(4 * config.folded, config.latent_channels, 1)
         self.layers = nn.Sequential(
-            nn.Conv2d(PIXEL_CHANNELS, fine, 3, padding=1),
+            nn.Conv2d(config.folded, fine, 3, padding=1),
             *(Block(fine) for _ in range(config.encoder_depth)),
             nn.PixelUnshuffle(2),
             nn.Conv2d(4 * fine, coarse, 1),
@@ -101,9 +119,9 @@ class Decoder(nn.Module):
             *(Block(fine) for _ in range(config.decoder_depth)),
             Norm(fine),
             nn.SiLU(),
-            nn.Conv2d(fine, PIXEL_CHANNELS, 3, padding=1),
+            nn.Conv2d(fine, config.folded, 3, padding=1),
         )
-        self.linear = nn.Conv2d(config.latent_channels, 4 * PIXEL_CHANNELS, 1)
+        self.linear = nn.Conv2d(config.latent_channels, 4 * config.folded, 1)
         start_from(self.layers[-1], 0.0)
 
     def forward(self, z_NChw: Tensor) -> Tensor:
@@ -119,20 +137,17 @@ def start_from(layer: nn.Module, value: float) -> None:
     nn.init.zeros_(layer.bias)
 
 
-class VideoVAE(nn.Module):
+class VideoVAE(VAE):
     """Encode and decode clips of 1 + 4k frames whose sides are multiples of 8 pixels."""
 
-    latent_mean: Tensor
-    latent_std: Tensor
+    local_groups = True
 
     def __init__(self, config: VAEConfig) -> None:
-        super().__init__()
+        super().__init__(config.latent_channels)
         self.config = config
+        self.group, self.spatial = config.group, config.spatial
         self.encoder = Encoder(config)
         self.decoder = Decoder(config)
-        # Per-channel statistics over the training set; latents leave and enter normalised.
-        self.register_buffer("latent_mean", torch.zeros(config.latent_channels))
-        self.register_buffer("latent_std", torch.ones(config.latent_channels))
 
     @torch.no_grad()
     def start_linear(self, clips_THWC: Sequence[Tensor]) -> None:
@@ -143,7 +158,7 @@ class VideoVAE(nn.Module):
         """
         blocks = torch.cat(
             [
-                F.pixel_unshuffle(fold(clip[None]), 2).movedim(1, -1).flatten(0, -2)
+                F.pixel_unshuffle(self._fold_clip(clip[None]), 2).movedim(1, -1).flatten(0, -2)
                 for clip in clips_THWC
             ]
         )
@@ -165,59 +180,80 @@ class VideoVAE(nn.Module):
     def posterior(self, video_BTHWC: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance, each (B, G, C, h, w), not normalised; video in [-1, 1]."""
         batch = video_BTHWC.shape[0]
-        mean, log_var = self.encoder(fold(video_BTHWC))
+        mean, log_var = self.encoder(self._fold_clip(video_BTHWC))
         return mean.unflatten(0, (batch, -1)), log_var.unflatten(0, (batch, -1))
 
-    def encode(self, video_BTHWC: Tensor) -> Tensor:
-        """(B, 1+4k, H, W, 3) in [-1, 1] -> normalised latents (B, 1+k, C, H/8, W/8)."""
-        mean, _ = self.posterior(video_BTHWC)
-        return (mean - self._channels(self.latent_mean)) / self._channels(self.latent_std)
-
-    def decode(self, latents_BGChw: Tensor, previous_BChw: Tensor | None = None) -> Tensor:
-        """Normalised latents (B, G, C, h, w) -> video in [-1, 1].
-
-        Without `previous_BChw` the first latent frame opens the video and gives one frame:
-        (B, 1+4(G-1), H, W, 3). With it, the latents go on after that latent frame, and every one
-        gives four: (B, 4G, H, W, 3). So a stream decodes to exactly what the whole would.
-        """
-        z = latents_BGChw * self._channels(self.latent_std) + self._channels(self.latent_mean)
-        if previous_BChw is None:
-            return self.reconstruct(z)
-        std, mean = self.latent_std.view(-1, 1, 1), self.latent_mean.view(-1, 1, 1)
-        return self._decode_groups(z, (previous_BChw * std + mean)[:, None])
-
     def reconstruct(self, z_BGChw: Tensor) -> Tensor:
-        """Decode latents that are not normalised, from the video's start."""
-        return self._decode_groups(z_BGChw, z_BGChw[:, :1])[:, GROUP - 1 :]
+        """Decode latents that are not normalised, from the video's start; all in one call."""
+        pairs = with_previous(z_BGChw, z_BGChw[:, :1])
+        groups_NTHWC = self._decode_pairs(pairs.flatten(0, 1), None)
+        video: Tensor = groups_NTHWC.unflatten(0, pairs.shape[:2]).flatten(1, 2)
+        return video[:, self.group - 1 :]
 
-    def _decode_groups(self, z_BGChw: Tensor, before_B1Chw: Tensor) -> Tensor:
-        before = torch.cat([before_B1Chw, z_BGChw[:, :-1]], dim=1)
-        pixels = self.decoder(torch.cat([z_BGChw, before], dim=2).flatten(0, 1))
-        return unfold(pixels, z_BGChw.shape[0])
+    def encode(
+        self,
+        video_BTHWC: Tensor,
+        cache: EncoderCache | None = None,
+        tiling: Tiling | None = None,
+    ) -> Tensor:
+        """See `VAE.encode`. On CPU a stream gives bit for bit what the whole clip does."""
+        self.check_clip(video_BTHWC, streamed=cache is not None)
+        cache = cache or EncoderCache()
+        first = cache.groups
+        frames = cache.take(video_BTHWC, self.group)
+        if not frames.shape[1]:
+            return self.no_latents(video_BTHWC)
+        slots = groups_per_call(frames, *(side // self.spatial for side in frames.shape[2:4]))
 
-    def _channels(self, values_C: Tensor) -> Tensor:
-        return values_C.view(1, 1, -1, 1, 1)
+        def mean(frames_NTHWC: Tensor) -> Tensor:
+            rows = fold(frames_NTHWC, self.config)
+            return tiled(lambda tile: self.encoder(tile)[0], rows, tiling, scale_in=2)
+
+        groups = frames.unflatten(1, (-1, self.group))
+        return self.normalised(by_group(mean, groups, first, slots))
+
+    def decode(
+        self,
+        latents_BGChw: Tensor,
+        cache: DecoderCache | None = None,
+        tiling: Tiling | None = None,
+    ) -> Tensor:
+        """See `VAE.decode`. On CPU a stream gives bit for bit what the whole clip does."""
+        if not latents_BGChw.shape[1]:
+            return self.no_video(latents_BGChw)
+        cache = cache or DecoderCache()
+        first, opens = cache.groups, cache.previous_BGChw is None
+        previous = latents_BGChw[:, :1] if opens else cache.previous_BGChw
+        assert previous is not None
+        pairs = with_previous(*map(self.denormalised, (latents_BGChw, previous[:, -1:])))
+        slots = groups_per_call(latents_BGChw, *latents_BGChw.shape[3:])
+        groups = by_group(lambda rows: self._decode_pairs(rows, tiling), pairs, first, slots)
+        cache.groups += latents_BGChw.shape[1]
+        cache.previous_BGChw = latents_BGChw[:, -1:].clone()
+        return groups.flatten(1, 2)[:, self.group - 1 if opens else 0 :]
+
+    def _decode_pairs(self, pairs_NChw: Tensor, tiling: Tiling | None) -> Tensor:
+        rows = pairs_NChw.contiguous(memory_format=torch.channels_last)
+        return unfold(tiled(self.decoder, rows, tiling, scale_out=2), self.config)
+
+    def _fold_clip(self, video_BTHWC: Tensor) -> Tensor:
+        self.check_clip(video_BTHWC, streamed=False)
+        frames = EncoderCache().take(video_BTHWC, self.group)
+        return fold(frames.unflatten(1, (-1, self.group)).flatten(0, 1), self.config)
 
 
-def fold(video_BTHWC: Tensor) -> Tensor:
-    """(B, 1+4k, H, W, 3) -> (B*(1+k), 192, H/4, W/4): a group's frames become channels.
-
-    Raises:
-        ValueError: frames are not 1+4k, or a side is not a multiple of 8.
-    """
-    frames, height, width = video_BTHWC.shape[1:4]
-    if (frames - 1) % GROUP or height % SPATIAL or width % SPATIAL:
-        raise ValueError(
-            f"a clip must have 1+{GROUP}k frames and sides that are multiples of {SPATIAL}; "
-            f"got {frames} frames of {height}x{width}"
-        )
-    x = video_BTHWC.movedim(-1, 2)
-    x = torch.cat([x[:, :1].expand(-1, GROUP - 1, -1, -1, -1), x], dim=1)
-    x = x.unflatten(1, (-1, GROUP)).flatten(2, 3).flatten(0, 1)
-    return F.pixel_unshuffle(x, STEM).contiguous(memory_format=torch.channels_last)
+def with_previous(z_BGChw: Tensor, previous_B1Chw: Tensor) -> Tensor:
+    """Each latent frame and, after it in the channels, the one before it: (B, G, 2C, h, w)."""
+    return torch.cat([z_BGChw, torch.cat([previous_B1Chw, z_BGChw[:, :-1]], dim=1)], dim=2)
 
 
-def unfold(pixels_NPhw: Tensor, batch: int) -> Tensor:
-    """(B*G, 192, H/4, W/4) -> (B, 4G, H, W, 3)."""
-    x_NChw = F.pixel_shuffle(pixels_NPhw, STEM)
-    return x_NChw.reshape(batch, -1, 3, *x_NChw.shape[2:]).movedim(2, -1)
+def fold(frames_NTHWC: Tensor, config: VAEConfig) -> Tensor:
+    """A group's frames become channels: (N, group, H, W, 3) -> (N, P, H / stem, W / stem)."""
+    x = frames_NTHWC.movedim(-1, 2).flatten(1, 2)
+    return F.pixel_unshuffle(x, config.stem).contiguous(memory_format=torch.channels_last)
+
+
+def unfold(pixels_NPhw: Tensor, config: VAEConfig) -> Tensor:
+    """Inverse of `fold`."""
+    frames: Tensor = F.pixel_shuffle(pixels_NPhw, config.stem).unflatten(1, (config.group, 3))
+    return frames.movedim(2, -1)
