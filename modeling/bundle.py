@@ -2,23 +2,24 @@
 
 manifest.json        recipe, release, vocabulary, SHA-256 of each weight file
 vae.safetensors      dit.safetensors      text.safetensors
+vae.json             of a VAE that came from diffusers: its class and config
 """
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file, save_file
-from torch import nn
+from safetensors.torch import load_file
 
 from infra.errors import InputError, NotFoundError
 from infra.job_files import read_json, write_json
 from infra.recipes import fingerprint, from_dict, to_dict
+from modeling.codec import VAE
 from modeling.dit import DiT
 from modeling.recipes import ModelRecipe
 from modeling.text import TextEncoder, Tokenizer
-from modeling.vae import VideoVAE
+from modeling.vae_files import read_vae, write_vae
+from modeling.weights import file_hash, save_weights
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -29,32 +30,17 @@ class Bundle:
     """A loaded model, in evaluation mode."""
 
     recipe: ModelRecipe
-    vae: VideoVAE
+    vae: VAE
     dit: DiT
     text: TextEncoder
     tokenizer: Tokenizer
     manifest: dict[str, Any]
 
 
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
-
-
-def save_weights(module: nn.Module, path: Path) -> str:
-    """Write a module's tensors as safetensors, whole or not at all; returns the file's hash."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}")
-    save_file({name: t.contiguous() for name, t in module.state_dict().items()}, temporary)
-    temporary.replace(path)
-    return file_hash(path)
-
-
 def save_bundle(
     folder: Path,
     recipe: ModelRecipe,
-    vae: VideoVAE,
+    vae: VAE,
     dit: DiT,
     text: TextEncoder,
     tokenizer: Tokenizer,
@@ -63,8 +49,9 @@ def save_bundle(
     """Write a bundle; the manifest goes last, so a folder without one is not a bundle."""
     files = {
         f"{name}.safetensors": save_weights(module, folder / f"{name}.safetensors")
-        for name, module in (("vae", vae), ("dit", dit), ("text", text))
+        for name, module in (("dit", dit), ("text", text))
     }
+    files |= {path.name: file_hash(path) for path in write_vae(vae, folder)}
     manifest = {
         "format": FORMAT,
         "recipe": to_dict(recipe),
@@ -98,14 +85,14 @@ def load_bundle(folder: Path, device: str = "cpu") -> Bundle:
     recipe = from_dict(ModelRecipe, manifest["recipe"])
     tokenizer = Tokenizer(manifest["words"], manifest["max_tokens"])
     modules = (
-        VideoVAE(recipe.vae.config),
         DiT(recipe.dit.config),
         TextEncoder(len(tokenizer), recipe.dit.config.text_width),
     )
-    for name, module in zip(("vae", "dit", "text"), modules, strict=True):
+    for name, module in zip(("dit", "text"), modules, strict=True):
         module.load_state_dict(load_file(folder / f"{name}.safetensors"))
         module.to(device).eval().requires_grad_(False)
-    return Bundle(recipe, *modules, tokenizer, manifest)
+    vae = read_vae(folder, recipe.vae.config).to(device)
+    return Bundle(recipe, vae, *modules, tokenizer, manifest)
 
 
 def _check_file(path: Path, expected: str) -> None:

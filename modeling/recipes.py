@@ -47,13 +47,36 @@ class OptimizerRecipe:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PerceptualRecipe:
+    """A network whose features of the picture and of its reconstruction should agree.
+
+    factory: dotted path of what makes it, called without arguments, as "torchvision.models.vgg16";
+        empty for no such loss.
+    weights: file with its state dict, safetensors or a PyTorch file of plain tensors.
+    layers: names of the modules whose outputs are compared, as "features.3".
+    mean, std: what the network's input is normalised by, of pixels in [0, 1].
+    """
+
+    factory: str = ""
+    weights: str = ""
+    layers: tuple[str, ...] = ("features.3", "features.8", "features.15")
+    weight: float = 0.1
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True, kw_only=True)
 class VAERecipe:
+    """`folder`: of a VAE that diffusers saved, which then stands in for ours and is not trained."""
+
     config: VAEConfig
+    folder: str = ""
     optimizer: OptimizerRecipe
     num_frames: int = 5
     detail_weight: float = 8.0
     """How much more a pixel at an outline counts than one on a plain background."""
     kl_weight: float = 1e-5
+    perceptual: PerceptualRecipe = field(default_factory=PerceptualRecipe)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +111,18 @@ class TransformerRecipe:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LargeImageRecipe:
+    """The second stage of pictures that are larger than the model's own, see `large_image`."""
+
+    start: float = 0.35
+    """Timestep up to which noise is put on the enlarged picture."""
+    steps: int = 6
+    guidance: float = 1.0
+    """Of the second stage; 1 costs half."""
+    max_side: int = 4096
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelRecipe:
     """Everything that makes a model out of a release."""
 
@@ -95,6 +130,7 @@ class ModelRecipe:
     data: DataRecipe
     vae: VAERecipe
     dit: TransformerRecipe
+    large_image: LargeImageRecipe = field(default_factory=LargeImageRecipe)
     seed: int = 0
 
 

@@ -9,7 +9,7 @@ one again finds it done. Nothing here knows of Ray: `modeling/job.py` decides wh
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,7 +18,6 @@ from typing import Any
 import psutil
 import torch
 import torch.distributed as dist
-from safetensors.torch import load_file
 
 from infra.catalog import Catalog
 from infra.errors import InputError
@@ -30,16 +29,20 @@ from infra.releases import ReleaseInfo, get_release
 from infra.settings import Settings
 from infra.tracking import Run, Tracking
 from modeling import evaluate as measures
-from modeling.bundle import file_hash, load_bundle, save_bundle, save_weights
+from modeling.bundle import load_bundle, save_bundle
+from modeling.codec import VAE
 from modeling.data import Clip, load_pixels
 from modeling.dit import DiT
 from modeling.latents import measure_statistics, read_latents, write_latents
+from modeling.perceptual import perceptual_loss
 from modeling.recipes import ModelRecipe, OptimizerRecipe
 from modeling.text import TextEncoder, Tokenizer
 from modeling.train_dit import SampleMaker, dit_loss
 from modeling.train_vae import WindowSampler, start_linear, vae_loss
 from modeling.trainer import Counters, Trainer
 from modeling.vae import VideoVAE
+from modeling.vae_files import adopted_vae, check_compression, read_vae, write_vae
+from modeling.weights import file_hash
 
 LOG_EVERY_STEPS = 20
 CHART = "loss.png"
@@ -99,10 +102,8 @@ class Bench:
             threads=self.settings.cpu_count,
         )
 
-    def load_vae(self) -> VideoVAE:
-        vae = VideoVAE(self.recipe.vae.config)
-        vae.load_state_dict(load_file(self.vae_folder / "vae.safetensors"))
-        return vae.eval().requires_grad_(False)
+    def load_vae(self) -> VAE:
+        return read_vae(self.vae_folder, self.recipe.vae.config)
 
     def run_in_mlflow(self, stack: ExitStack, experiment: str) -> Run:
         tags = {
@@ -129,15 +130,19 @@ def train_vae(bench: Bench, should_stop: Callable[[], bool]) -> dict[str, Any]:
     if (done := bench.done("vae")) is not None:
         return done
     check_memory(bench.recipe)
+    check_compression(recipe.config)
     clips = [clip for clip in bench.clips() if clip.split == "train"]
+    if recipe.folder:
+        return adopt_vae(bench, clips)
     torch.manual_seed(bench.recipe.seed)
+    perceptual = perceptual_loss(recipe.perceptual)
     vae = VideoVAE(recipe.config).to(memory_format=torch.channels_last)
     if not (bench.vae_folder / "checkpoint.pt").exists():
         start_linear(vae, clips, recipe)
     trainer = Trainer(
         {"vae": vae},
         WindowSampler(clips, recipe.num_frames, recipe.optimizer.batch),
-        lambda video, generator: vae_loss(vae, video, recipe, generator),
+        lambda video, generator: vae_loss(vae, video, recipe, generator, perceptual),
         recipe.optimizer,
         bench.vae_folder,
         seed=bench.recipe.seed,
@@ -153,8 +158,26 @@ def train_vae(bench: Bench, should_stop: Callable[[], bool]) -> dict[str, Any]:
         assert isinstance(averaged, VideoVAE)
         with torch.no_grad():
             measure_statistics(averaged, clips, bench.recipe.data)
-        save_weights(averaged, bench.vae_folder / "vae.safetensors")
+        write_vae(averaged, bench.vae_folder)
         return log.finish(bench.vae_folder, trainer.counters)
+
+
+def adopt_vae(bench: Bench, clips: Sequence[Clip]) -> dict[str, Any]:
+    """Take the VAE of the recipe's folder as it is; measure its latents if nobody did."""
+    vae = adopted_vae(bench.recipe.vae)
+    if not vae.has_statistics:
+        measure_statistics(vae, clips, bench.recipe.data)
+    write_vae(vae, bench.vae_folder)
+    with ExitStack() as stack:
+        run = bench.run_in_mlflow(stack, "reel/vae")
+        done: dict[str, Any] = {
+            "folder": str(bench.vae_folder),
+            "mlflow_run_id": run.run_id,
+            "metrics": {},
+            "pictures": {},
+        }
+    write_json(bench.vae_folder / "done.json", done)
+    return done
 
 
 def encode_latents(bench: Bench) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from modeling.data import Clip, to_float
+from modeling.perceptual import PerceptualLoss
 from modeling.recipes import VAERecipe
 from modeling.vae import VideoVAE
 
@@ -49,11 +50,28 @@ def detail_weight(video_BTHWC: Tensor, weight: float) -> Tensor:
     return 1 + weight * spread.clamp(0, 1).view(*video_BTHWC.shape[:4], 1)
 
 
-def vae_loss(vae: VideoVAE, video_BTHWC: Tensor, recipe: VAERecipe, rng: Generator) -> Tensor:
-    """Weighted L1 + MSE of the reconstruction, and the KL divergence from a unit normal."""
+def vae_loss(
+    vae: VideoVAE,
+    video_BTHWC: Tensor,
+    recipe: VAERecipe,
+    rng: Generator,
+    perceptual: PerceptualLoss | None = None,
+) -> Tensor:
+    """What the VAE is trained by: `reconstruction_loss` of a draw from the posterior."""
     mean, log_var = vae.posterior(video_BTHWC)
     noise = torch.randn(mean.shape, generator=rng).to(mean)
-    error = vae.reconstruct(mean + noise * (0.5 * log_var).exp()) - video_BTHWC
+    again = vae.reconstruct(mean + noise * (0.5 * log_var).exp())
+    loss = reconstruction_loss(video_BTHWC, again, mean, log_var, recipe)
+    if perceptual is not None:
+        loss = loss + recipe.perceptual.weight * perceptual(again, video_BTHWC)
+    return loss
+
+
+def reconstruction_loss(
+    video_BTHWC: Tensor, again_BTHWC: Tensor, mean: Tensor, log_var: Tensor, recipe: VAERecipe
+) -> Tensor:
+    """Weighted L1 + MSE of the reconstruction, and the KL divergence from a unit normal."""
+    error = again_BTHWC - video_BTHWC
     weight = detail_weight(video_BTHWC, recipe.detail_weight)
     fit = (weight * (error.abs() + error.square())).sum() / (weight.sum() * 3)
     divergence = 0.5 * (mean.square() + log_var.exp() - 1 - log_var).mean()
