@@ -1,0 +1,160 @@
+"""Large single frames in two stages, with bounded memory.
+
+    image = large_image(bundle, "a red ball", height=2048, width=2048, seed=1)
+
+First the model makes the picture at a size of its own. It is enlarged, noise is put on its latents
+up to t0, and the model refines them at the full size (SDEdit, Meng et al., 2022; LTX-2's second
+stage, HaCohen et al., 2025). Attention is over all patches, but never as a matrix in memory, and
+the VAE decodes tile by tile.
+
+This *runs* with any bundle. It is *trained* only for sizes that the model saw: beyond these the
+second stage keeps the first one's picture and adds what detail the model happens to know.
+
+Shapes: C channels, h w latent positions, L text tokens.
+"""
+
+import itertools
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from infra.errors import InputError
+from modeling.bundle import Bundle
+from modeling.data import nearest_size, to_pixels
+from modeling.documents import Document, pack, split
+from modeling.sampler import SamplingStopped, Task, sample
+from modeling.text import token_tensor
+from modeling.tiling import Tiling
+
+Pixels = npt.NDArray[np.uint8]
+OnStep = Callable[[int, int], bool]
+
+
+def large_image(
+    bundle: Bundle,
+    prompt: str,
+    *,
+    height: int,
+    width: int,
+    seed: int,
+    negative_prompt: str = "",
+    on_step: OnStep | None = None,
+) -> Pixels:
+    """A picture of any size up to the recipe's `max_side`, (height, width, 3).
+
+    `on_step(done, total)` is called after each sampler step of both stages.
+
+    Raises:
+        InputError: a side is too small or too large; the message names the limits.
+        SamplingStopped: `on_step` returned False.
+    """
+    recipe, step = bundle.recipe.large_image, bundle.recipe.data.side_multiple
+    if min(height, width) < step or max(height, width) > recipe.max_side:
+        raise InputError(
+            f"a picture of {width}x{height} cannot be made: "
+            f"sides have to be between {step} and {recipe.max_side} pixels"
+        )
+    first = _first_stage(bundle, prompt, negative_prompt, height, width, seed)
+    total = bundle.recipe.dit.sampler.steps + recipe.steps
+    counted = _Counted(on_step, total)
+    (latents,) = sample(bundle.dit, [first], bundle.recipe.dit.sampler, counted)
+    # On the model's grid; what is too much at the right and below is cut off in the end.
+    grid_height, grid_width = (-(-side // step) * step for side in (height, width))
+    large = enlarged(bundle, latents, grid_height, grid_width)
+    task = replace(first, latents_GChw=large, seed=seed + 1)
+    refined = refined_latents(bundle, task, counted)
+    with torch.no_grad():
+        picture = bundle.vae.decode(refined[None], tiling=Tiling())[0, 0]
+    return to_pixels(picture)[:height, :width]
+
+
+@torch.no_grad()
+def enlarged(bundle: Bundle, latents_1Chw: Tensor, height: int, width: int) -> Tensor:
+    """Latents of the same picture at (height, width) pixels, by way of its pixels.
+
+    Enlarging the latents themselves repeats what a position says of the edge inside its own 8 x 8
+    pixels.
+    """
+    small_1HWC = bundle.vae.decode(latents_1Chw[None])[0]
+    small_1CHW = small_1HWC.movedim(-1, 1)
+    factor = max(height / small_1CHW.shape[2], width / small_1CHW.shape[3])
+    sides = [max(math.ceil(side * factor), 1) for side in small_1CHW.shape[2:]]
+    large = F.interpolate(small_1CHW, size=sides, mode="bicubic", antialias=False).clamp(-1, 1)
+    top, left = (sides[0] - height) // 2, (sides[1] - width) // 2
+    large = large[:, :, top : top + height, left : left + width]
+    return bundle.vae.encode(large.movedim(1, -1)[None], tiling=Tiling())[0]
+
+
+@torch.no_grad()
+def refined_latents(bundle: Bundle, task: Task, on_step: OnStep | None = None) -> Tensor:
+    """Noise on a task's latents up to the recipe's t0, and off again. (1, C, h, w).
+
+    Larger grids need more noise to lose what is coarse, so the schedule is shifted by the root of
+    the number of tokens (Esser et al., 2024). Conditional and unconditional calls come one after
+    the other: the memory of one.
+    """
+    recipe, config = bundle.recipe.large_image, bundle.dit.config
+    native = bundle.recipe.data.max_area / bundle.recipe.data.side_multiple**2
+    tokens = task.latents_GChw[:, 0].numel() / config.patch**2
+    shift = bundle.recipe.dit.sampler.shift * max(1.0, (tokens / native) ** 0.5)
+    generator = torch.Generator().manual_seed(task.seed)
+    noise = torch.randn(task.latents_GChw.shape, generator=generator)
+    state = (1 - recipe.start) * task.latents_GChw + recipe.start * noise
+    for number, (now, following) in enumerate(
+        itertools.pairwise(shifted_times(recipe.start, recipe.steps, shift)), start=1
+    ):
+        velocity = _velocity(bundle, task, state, task.text_LD, now)
+        if recipe.guidance != 1:
+            free = _velocity(bundle, task, state, task.negative_LD, now)
+            velocity = free + recipe.guidance * (velocity - free)
+        state = state + (following - now) * velocity
+        if on_step is not None and not on_step(number, recipe.steps):
+            raise SamplingStopped
+    return state
+
+
+def shifted_times(start: float, steps: int, shift: float) -> list[float]:
+    """Timesteps from `start` to 0 on a shifted schedule, steps + 1 of them."""
+    even = start / (shift - (shift - 1) * start)
+    return [shift * t / (1 + (shift - 1) * t) for t in np.linspace(even, 0, steps + 1).tolist()]
+
+
+def _velocity(bundle: Bundle, task: Task, state: Tensor, text_LD: Tensor, time: float) -> Tensor:
+    document = Document(state, text_LD, torch.full((1,), time), task.given_G, task.fps)
+    rows = pack([document], bundle.dit.config)
+    (velocity,) = split(bundle.dit(rows), [document], bundle.dit.config)
+    return velocity.float()
+
+
+def _first_stage(
+    bundle: Bundle, prompt: str, negative_prompt: str, height: int, width: int, seed: int
+) -> Task:
+    native_height, native_width = nearest_size(width, height, bundle.recipe.data)
+    spatial = bundle.vae.spatial
+    shape = (1, bundle.vae.latent_channels, native_height // spatial, native_width // spatial)
+    text, negative = (_text(bundle, words) for words in (prompt, negative_prompt))
+    given = torch.zeros(1, dtype=torch.bool)
+    return Task(torch.zeros(shape), given, text, negative, bundle.recipe.data.fps, seed)
+
+
+@torch.no_grad()
+def _text(bundle: Bundle, words: str) -> Tensor:
+    features: Tensor = bundle.text(token_tensor(bundle.tokenizer.encode(words)))
+    return features
+
+
+class _Counted:
+    """Passes on the steps of both stages as one count."""
+
+    def __init__(self, on_step: OnStep | None, total: int) -> None:
+        self.on_step, self.total, self.done = on_step, total, 0
+
+    def __call__(self, _done: int, _steps: int) -> bool:
+        self.done += 1
+        return self.on_step is None or self.on_step(self.done, self.total)
