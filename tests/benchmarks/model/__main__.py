@@ -8,12 +8,15 @@ import sys
 from collections.abc import Callable
 
 from tests.benchmarks.figure import Figure
-from tests.benchmarks.model import train_speed
+from tests.benchmarks.model import memory, train_speed, vae
 from tests.benchmarks.table import measure
 
 FIGURES: dict[str, Callable[[], dict[str, Figure]]] = {
     "train_uniform": train_speed.train_uniform,
     "train_mixed": train_speed.train_mixed,
+    "vae_speed": vae.vae_speed,
+    "vae_rss_long_over_short": memory.vae_rss_long_over_short,
+    "image_2048_rss_gb": memory.image_2048_rss_gb,
 }
 
 if __name__ == "__main__":
