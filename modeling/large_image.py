@@ -13,7 +13,6 @@ second stage keeps the first one's picture and adds what detail the model happen
 Shapes: C channels, h w latent positions, L text tokens.
 """
 
-import itertools
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -27,8 +26,7 @@ from torch import Tensor
 from infra.errors import InputError
 from modeling.bundle import Bundle
 from modeling.data import nearest_size, to_pixels
-from modeling.documents import Document, pack, split
-from modeling.sampler import SamplingStopped, Task, sample
+from modeling.sampler import Task, sample
 from modeling.text import token_tensor
 from modeling.tiling import Tiling
 
@@ -96,40 +94,15 @@ def refined_latents(bundle: Bundle, task: Task, on_step: OnStep | None = None) -
     """Noise on a task's latents up to the recipe's t0, and off again. (1, C, h, w).
 
     Larger grids need more noise to lose what is coarse, so the schedule is shifted by the root of
-    the number of tokens (Esser et al., 2024). Conditional and unconditional calls come one after
-    the other: the memory of one.
+    the number of tokens (Esser et al., 2024).
     """
-    recipe, config = bundle.recipe.large_image, bundle.dit.config
+    recipe, sampler = bundle.recipe.large_image, bundle.recipe.dit.sampler
     native = bundle.recipe.data.max_area / bundle.recipe.data.side_multiple**2
-    tokens = task.latents_GChw[:, 0].numel() / config.patch**2
-    shift = bundle.recipe.dit.sampler.shift * max(1.0, (tokens / native) ** 0.5)
-    generator = torch.Generator().manual_seed(task.seed)
-    noise = torch.randn(task.latents_GChw.shape, generator=generator)
-    state = (1 - recipe.start) * task.latents_GChw + recipe.start * noise
-    for number, (now, following) in enumerate(
-        itertools.pairwise(shifted_times(recipe.start, recipe.steps, shift)), start=1
-    ):
-        velocity = _velocity(bundle, task, state, task.text_LD, now)
-        if recipe.guidance != 1:
-            free = _velocity(bundle, task, state, task.negative_LD, now)
-            velocity = free + recipe.guidance * (velocity - free)
-        state = state + (following - now) * velocity
-        if on_step is not None and not on_step(number, recipe.steps):
-            raise SamplingStopped
-    return state
-
-
-def shifted_times(start: float, steps: int, shift: float) -> list[float]:
-    """Timesteps from `start` to 0 on a shifted schedule, steps + 1 of them."""
-    even = start / (shift - (shift - 1) * start)
-    return [shift * t / (1 + (shift - 1) * t) for t in np.linspace(even, 0, steps + 1).tolist()]
-
-
-def _velocity(bundle: Bundle, task: Task, state: Tensor, text_LD: Tensor, time: float) -> Tensor:
-    document = Document(state, text_LD, torch.full((1,), time), task.given_G, task.fps)
-    rows = pack([document], bundle.dit.config)
-    (velocity,) = split(bundle.dit(rows), [document], bundle.dit.config)
-    return velocity.float()
+    tokens = task.latents_GChw[:, 0].numel() / bundle.dit.config.patch**2
+    shift = sampler.shift * max(1.0, (tokens / native) ** 0.5)
+    sampler = replace(sampler, steps=recipe.steps, guidance=recipe.guidance, shift=shift)
+    (latents,) = sample(bundle.dit, [replace(task, start=recipe.start)], sampler, on_step)
+    return latents
 
 
 def _first_stage(
@@ -139,7 +112,7 @@ def _first_stage(
     spatial = bundle.vae.spatial
     shape = (1, bundle.vae.latent_channels, native_height // spatial, native_width // spatial)
     text, negative = (_text(bundle, words) for words in (prompt, negative_prompt))
-    given = torch.zeros(1, dtype=torch.bool)
+    given = torch.zeros(1, 1, 1, dtype=torch.bool)
     return Task(torch.zeros(shape), given, text, negative, bundle.recipe.data.fps, seed)
 
 

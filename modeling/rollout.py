@@ -57,7 +57,7 @@ class Rollout:
         self._done = 0
         self._latents: dict[int, Tensor] = {}  # of groups that were made
         self._group = 1 if request.loop else 0  # the next to decode
-        self._previous: Tensor | None = None  # latents of the group before it
+        self._cache = bundle.vae.decoder_cache()
 
     def task(self) -> Task | None:
         """The next window to sample; None when all are done."""
@@ -133,14 +133,15 @@ class Rollout:
             if self._done < len(self.windows):
                 return
             last = len(canvas.known) - 1
-            self._previous = self._known(last, last + 1)[0][0]
+            if not self._cache.groups:
+                self._cache.previous_BGChw = self._known(last, last + 1)[0][None]
         elif self._group == 0 and canvas.start > 0 and self._has(0):
             yield self._given_only(0, canvas.start)
         while (end := self._ready()) > self._group:
             latents, _ = self._known(self._group, end)
             frames = self._pixels(latents)
             first = canvas.frames_of(self._group)[0]
-            self._group, self._previous = end, latents[-1]
+            self._group = end
             shown = frames[max(-first, 0) : request.num_frames - first]
             yield canvas.compose(max(first, 0), shown)
         end = canvas.frames_of(self._group - 1)[1]
@@ -156,8 +157,7 @@ class Rollout:
 
     @torch.no_grad()
     def _pixels(self, latents_GChw: Tensor) -> Frames:
-        previous = None if self._previous is None else self._previous[None]
-        return to_pixels(self._bundle.vae.decode(latents_GChw[None], previous)[0])
+        return to_pixels(self._bundle.vae.decode(latents_GChw[None], self._cache)[0])
 
     def _given_only(self, first: int, end: int) -> Frames:
         shape = (end - first, self._request.height, self._request.width, 3)

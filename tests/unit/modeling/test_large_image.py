@@ -7,7 +7,7 @@ import torch
 from infra.errors import InputError
 from modeling.bundle import Bundle
 from modeling.data import to_float
-from modeling.large_image import enlarged, large_image, shifted_times
+from modeling.large_image import enlarged, large_image
 from modeling.recipes import LargeImageRecipe
 from modeling.sampler import SamplingStopped
 from tests.unit.modeling.small import small_bundle
@@ -54,10 +54,3 @@ def test_stopping_ends_it_within_a_step() -> None:
 def test_sides_beyond_the_limits_are_refused(height: int, width: int) -> None:
     with pytest.raises(InputError, match=f"{width}x{height}.*between 16 and 4096"):
         large_image(bundle(), "a", height=height, width=width, seed=1)
-
-
-def test_larger_grids_spend_more_steps_near_noise() -> None:
-    even, shifted = shifted_times(0.5, 4, 1.0), shifted_times(0.5, 4, 8.0)
-    assert even == pytest.approx([0.5, 0.375, 0.25, 0.125, 0])
-    assert shifted[0] == pytest.approx(0.5) and shifted[-1] == 0
-    assert all(later > earlier for earlier, later in zip(even[1:-1], shifted[1:-1], strict=True))

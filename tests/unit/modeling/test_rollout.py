@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from modeling.canvas import Canvas
+from modeling.codec import DecoderCache
 from modeling.generate import Generator
 from modeling.recipes import RolloutRecipe
 from modeling.rollout import Rollout
@@ -108,7 +109,7 @@ def test_a_loop_is_decoded_across_its_seam() -> None:
         pieces = list(rollout.take(latents))
     groups = torch.stack([rollout._latents[index] for index in (1, 2, 3, 4)])
     assert torch.equal(latents[-1], groups[0])  # the last window ended with the first group
-    decoded = BUNDLE.vae.decode(groups[None], groups[None, -1])[0]
+    decoded = BUNDLE.vae.decode(groups[None], DecoderCache(previous_BGChw=groups[None, -1:]))[0]
     pixels = ((decoded.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).numpy()
     assert np.abs(np.concatenate(pieces).astype(int) - pixels).max() <= 1
 
