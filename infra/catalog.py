@@ -9,6 +9,7 @@ SQLite by default, in WAL mode; PostgreSQL by URL.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,15 @@ class Catalog:
         with Session(engine, expire_on_commit=False) as session, session.begin():
             yield session
 
+    def lock(self, session: Session, name: str) -> None:
+        """Let one transaction at a time go on from here, of all that lock the same name.
+
+        On SQLite a writing transaction is alone from its beginning.
+        """
+        if not self._is_sqlite:
+            key = int.from_bytes(sha256(name.encode()).digest()[:8], signed=True)
+            session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
+
     def _revision(self) -> str | None:
         with self.session(read_only=True) as session:
             if not inspect(session.connection()).has_table("alembic_version"):
@@ -83,9 +93,11 @@ def _newest_revision() -> str:
 
 
 def _engine(url: str, *, sqlite: bool) -> Engine:
+    # A statement's values are users' words and secrets: no error message may carry them to a log.
     if not sqlite:
-        return create_engine(url, pool_pre_ping=True)
-    engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000})
+        return create_engine(url, pool_pre_ping=True, hide_parameters=True)
+    timeout = {"timeout": BUSY_TIMEOUT_MS / 1000}
+    engine = create_engine(url, connect_args=timeout, hide_parameters=True)
     event.listen(engine, "connect", _configure_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine

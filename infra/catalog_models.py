@@ -34,6 +34,7 @@ class Base(DeclarativeBase):
     type_annotation_map = {  # noqa: RUF012 - SQLAlchemy reads it from the class
         datetime: UtcDateTime(),
         dict[str, Any]: JSON(),
+        list[str]: JSON(),
     }
 
 
@@ -92,15 +93,20 @@ class Takedown(Base):
 class GenerationJob(Base):
     """One request to generate a video, an extension or an image.
 
-    status: queued | in_progress | completed | failed | cancelled. `size` is "WIDTHxHEIGHT",
-    `progress` a whole percentage. A worker owns the job while `lease_until` lies ahead.
+    status: queued | in_progress | completed | failed. `size` is "WIDTHxHEIGHT", `progress` a whole
+    percentage. A worker owns the job while `lease_until` lies ahead. `owner` is the tenant that
+    asked; `estimate_s` the device time that admission counted for it.
     """
 
     __tablename__ = "generation_jobs"
-    __table_args__ = (Index("ix_generation_jobs_queue", "status", "created_at"),)
+    __table_args__ = (
+        Index("ix_generation_jobs_queue", "status", "created_at"),
+        Index("ix_generation_jobs_owner", "owner", "created_at"),
+    )
 
     id: Mapped[str] = mapped_column(primary_key=True)
     kind: Mapped[str]  # video | extension | image
+    owner: Mapped[str] = mapped_column(default="", server_default="")
     status: Mapped[str] = mapped_column(default="queued")
     model: Mapped[str] = mapped_column(default="")
     model_version: Mapped[str] = mapped_column(default="")
@@ -126,6 +132,33 @@ class GenerationJob(Base):
     idempotency_key: Mapped[str | None] = mapped_column(unique=True)
     request_hash: Mapped[str | None] = mapped_column(index=True)
     timings: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    estimate_s: Mapped[float | None]
+
+
+class JobEvent(Base):
+    """Something that happened to a generation job. The ids of one job's events rise with time."""
+
+    __tablename__ = "job_events"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    job_id: Mapped[str] = mapped_column(
+        ForeignKey("generation_jobs.id", ondelete="CASCADE"), index=True
+    )
+    type: Mapped[str]  # queued | in_progress | progress | preview | completed | failed
+    data: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class Usage(Base):
+    """Device time that a job cost its owner; charged once, and kept when the job is deleted."""
+
+    __tablename__ = "usage"
+    __table_args__ = (Index("ix_usage_owner", "owner", "at"),)
+
+    job_id: Mapped[str] = mapped_column(primary_key=True)
+    owner: Mapped[str]
+    at: Mapped[datetime] = mapped_column(default=utc_now)
+    device_s: Mapped[float]
 
 
 class Artifact(Base):
@@ -144,8 +177,23 @@ class Artifact(Base):
     sha256: Mapped[str] = mapped_column(String(64))
 
 
+class Character(Base):
+    """A named clip that videos can begin with. `path` is relative to the media folder."""
+
+    __tablename__ = "characters"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    owner: Mapped[str] = mapped_column(default="", index=True)
+    name: Mapped[str]
+    path: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
 class ApiKey(Base):
-    """A key that may call the API; only its hash is kept."""
+    """A key that may call the API; only its hash is kept.
+
+    `scopes` are words separated by spaces. `quota_device_s` is what its tenant may use in a day.
+    """
 
     __tablename__ = "api_keys"
 
@@ -154,3 +202,46 @@ class ApiKey(Base):
     hash: Mapped[str] = mapped_column(unique=True)
     scopes: Mapped[str] = mapped_column(default="")
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    tenant: Mapped[str] = mapped_column(default="", server_default="")
+    quota_device_s: Mapped[float | None]
+    revoked_at: Mapped[datetime | None]
+
+
+class WebhookEndpoint(Base):
+    """An address that is told of events. Signing needs the secret itself, so it is kept."""
+
+    __tablename__ = "webhook_endpoints"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    owner: Mapped[str] = mapped_column(default="", index=True)
+    name: Mapped[str]
+    url: Mapped[str]
+    event_types: Mapped[list[str]]
+    secret: Mapped[str]
+    old_secret: Mapped[str | None]
+    old_secret_until: Mapped[datetime | None]
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    updated_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class WebhookDelivery(Base):
+    """One event for one endpoint: the outbox. It is due at `next_at` until `ended_at` is set."""
+
+    __tablename__ = "webhook_deliveries"
+    __table_args__ = (
+        UniqueConstraint("event_id", "endpoint_id"),
+        Index("ix_webhook_deliveries_due", "ended_at", "next_at"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    event_id: Mapped[str]
+    endpoint_id: Mapped[str] = mapped_column(
+        ForeignKey("webhook_endpoints.id", ondelete="CASCADE"), index=True
+    )
+    body: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    attempts: Mapped[int] = mapped_column(default=0)
+    next_at: Mapped[datetime] = mapped_column(default=utc_now)
+    ended_at: Mapped[datetime | None]
+    status: Mapped[str] = mapped_column(default="pending")  # pending | delivered | given_up
+    last_answer: Mapped[str] = mapped_column(default="")

@@ -1,7 +1,10 @@
 """Settings: facts of the deployment, read from `REEL_*` variables here and nowhere else."""
 
+import ipaddress
+import json
 import os
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -35,6 +38,16 @@ class Settings(BaseSettings):
     caption_key: SecretStr = Field(
         default=SecretStr(""),
         description="key of the captioning endpoint; never handed on: set it before `reel up`",
+    )
+    api_keys: Literal["auto", "off", "required"] = Field(
+        default="auto", description="auto asks for keys unless the host is loopback"
+    )
+    queue_device_s: float = Field(
+        default=4 * 3600, gt=0, description="estimated device time that may wait in the queue"
+    )
+    fetch_urls: bool = Field(default=False, description="fetch pictures that requests name by URL")
+    private_hosts: list[str] = Field(
+        default=[], description="hosts (JSON list) that webhooks may reach inside, over http too"
     )
     media_ttl_s: float = Field(default=30 * 86400, description="generated media expire after this")
 
@@ -75,6 +88,16 @@ class Settings(BaseSettings):
         return f"http://{self.host}:{self.serve_port}"
 
     @property
+    def needs_keys(self) -> bool:
+        """Whether callers of the API must have a key."""
+        if self.api_keys != "auto":
+            return self.api_keys == "required"
+        try:
+            return not ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host != "localhost"
+
+    @property
     def cpu_count(self) -> int:
         return self.num_cpus or os.cpu_count() or 1
 
@@ -97,6 +120,10 @@ class Settings(BaseSettings):
             "REEL_JOB_SILENCE_S": str(self.job_silence_s),
             "REEL_CHECKPOINT_S": str(self.checkpoint_s),
             "REEL_FETCH_GIB": str(self.fetch_gib),
+            "REEL_API_KEYS": self.api_keys,
+            "REEL_QUEUE_DEVICE_S": str(self.queue_device_s),
+            "REEL_FETCH_URLS": str(self.fetch_urls),
+            "REEL_PRIVATE_HOSTS": json.dumps(self.private_hosts),
             "PREFECT_HOME": str(self.home / "prefect"),
             "PREFECT_API_URL": self.prefect_api_url,
             "PREFECT_SERVER_EPHEMERAL_ENABLED": "false",

@@ -5,18 +5,29 @@
 An unmodified openai client works with base_url="http://127.0.0.1:8000/v1".
 """
 
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.responses import HTMLResponse, JSONResponse, Response
+from starlette.concurrency import run_in_threadpool
 
 from infra.catalog import Catalog
 from infra.settings import Settings
+from serving.access import Keys
+from serving.admission import Admission
+from serving.characters import Characters, character_routes
+from serving.creation import creation_routes
 from serving.images import image_routes
 from serving.jobs import JobStore
+from serving.metrics import CONTENT_TYPE, Measured, Metrics
+from serving.outbox import Backoff, Outbox
+from serving.pictures import Pictures
 from serving.service import MODEL, EngineLink, ModelInfo, Service
 from serving.videos import video_routes
+from serving.webhooks import Endpoints, webhook_routes
 from serving.wire import install, not_found
 
 STUDIO = Path(__file__).with_name("studio.html")
@@ -35,23 +46,57 @@ def create_app(
     engine: EngineLink,
     *,
     behind_proxy: bool = False,
+    backoff: Backoff = Backoff(),  # noqa: B008 - frozen
 ) -> FastAPI:
     """The app of one served model version; its routes hold no state beside SQL and disk.
 
     `behind_proxy`: the server in front sets request ids on replies, as Ray Serve does.
     """
     store = JobStore(catalog, settings.media_dir, settings.media_ttl_s)
-    service = Service(store=store, model=model, engine=engine)
+    admission = Admission(queue_device_s=settings.queue_device_s, steps=model.steps)
+    service = Service(store=store, model=model, engine=engine, admission=admission)
+    characters = Characters(catalog, settings.media_dir)
+    hosts = tuple(settings.private_hosts)
+    pictures = Pictures(fetch_urls=settings.fetch_urls, private_hosts=hosts)
+    metrics = Metrics(store, admission)
     # FastAPI's own pages load their scripts from another host.
-    app = FastAPI(title="Reelwright", docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="Reelwright",
+        docs_url=None,
+        redoc_url=None,
+        lifespan=_delivering(catalog, hosts, backoff),
+    )
+    app.add_middleware(Keys, catalog=catalog, required=settings.needs_keys)
     install(app, behind_proxy=behind_proxy)
-    app.include_router(video_routes(service))
-    app.include_router(image_routes(service))
-    app.include_router(_other_routes(service))
+    app.add_middleware(Measured, metrics=metrics)
+    for router in (
+        character_routes(characters),
+        creation_routes(service, pictures, characters),
+        video_routes(service),
+        image_routes(service),
+        webhook_routes(Endpoints(catalog, hosts)),
+        _other_routes(service, metrics),
+    ):
+        app.include_router(router)
     return app
 
 
-def _other_routes(service: Service) -> APIRouter:
+def _delivering(
+    catalog: Catalog, hosts: tuple[str, ...], backoff: Backoff
+) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    """While the app runs, its outbox delivers."""
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        outbox = Outbox(catalog, hosts, backoff)
+        outbox.start()
+        yield
+        await run_in_threadpool(outbox.stop)
+
+    return lifespan
+
+
+def _other_routes(service: Service, metrics: Metrics) -> APIRouter:
     router = APIRouter()
     model = {
         "id": MODEL,
@@ -72,6 +117,10 @@ def _other_routes(service: Service) -> APIRouter:
         if name != MODEL:
             raise not_found(f"There is no model {name[:80]!r}; there is {MODEL!r}.", "model")
         return model
+
+    @router.get("/metrics", include_in_schema=False)
+    def prometheus() -> Response:
+        return Response(metrics.page(), media_type=CONTENT_TYPE)
 
     @router.get("/", include_in_schema=False)
     def studio() -> HTMLResponse:

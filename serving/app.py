@@ -21,6 +21,7 @@ from infra.catalog import Catalog
 from infra.settings import Settings
 from serving.api import create_app
 from serving.jobs import JobStore
+from serving.redaction import redact_logs
 from serving.service import ModelInfo
 
 APP = "reel"
@@ -37,6 +38,9 @@ class RemoteEngine:
 
     def notify(self) -> None:
         self._handle.notify.remote()
+
+    def dropped(self, job_id: str) -> None:
+        self._handle.dropped.remote(job_id)
 
     async def ended(self, job_id: str, within_s: float) -> None:
         try:
@@ -59,6 +63,7 @@ class Gateway:
 
     def __init__(self, settings: Settings, model: ModelInfo, engine: DeploymentHandle[Any]) -> None:
         logging.basicConfig(level=logging.INFO)
+        redact_logs()
         self._settings, self._model, self._engine = settings, model, engine
 
     def __serve_build_asgi_app__(self) -> FastAPI:
@@ -83,6 +88,7 @@ class EngineReplica:
             return Generator(load_bundle(bundle))
 
         logging.basicConfig(level=logging.INFO)
+        redact_logs()
         catalog = Catalog(settings.catalog_url)
         catalog.migrate()
         store = JobStore(catalog, settings.media_dir, settings.media_ttl_s)
@@ -91,6 +97,9 @@ class EngineReplica:
 
     def notify(self) -> None:
         self._engine.notify()
+
+    def dropped(self, job_id: str) -> None:
+        self._engine.dropped(job_id)
 
     async def ended(self, job_id: str, within_s: float) -> None:
         await self._engine.ended(job_id, within_s)

@@ -19,6 +19,7 @@ from infra.video import write_mp4
 Frames = NDArray[np.uint8]
 
 THUMBNAIL_SIDE = 512
+SPRITES, SPRITE_COLUMNS, SPRITE_SIDE = 32, 8, 160
 CONTEXT_S = 1.0  # how much of a given clip the model continues from
 
 
@@ -60,12 +61,14 @@ def write_video(
     attempt: int,
     on_frame: Callable[[int], None],
 ) -> list[Path]:
-    """An MP4 and the WebP thumbnail of its first frame; the names carry the attempt.
+    """An MP4, the WebP thumbnail of its first frame, and a JPEG sheet of frames spread over it.
 
+    The names carry the attempt.
     `on_frame(count)` is called before each frame and may raise to stop.
     """
     video = folder / f"video-{attempt}.mp4"
     thumbnail = folder / f"thumbnail-{attempt}.webp"
+    sheet, sheet_path = Spritesheet(), folder / f"spritesheet-{attempt}.jpeg"
 
     def counted() -> Iterator[Frames]:
         for count, frame in enumerate(frames):
@@ -74,10 +77,44 @@ def write_video(
                 picture = Image.fromarray(frame)
                 picture.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.LANCZOS)
                 write_picture(picture, thumbnail, 80)
+            sheet.add(frame)
             yield frame
 
     write_mp4(counted(), fps, video)
-    return [video, thumbnail]
+    write_picture(sheet.picture(), sheet_path, 85)
+    return [video, thumbnail, sheet_path]
+
+
+class Spritesheet:
+    """Small frames at even distances, from left to right and down, at most SPRITES of them.
+
+    How many frames will come need not be known: when there are too many, every second one goes.
+    """
+
+    def __init__(self) -> None:
+        self._stride = 1
+        self._seen = 0
+        self._sprites: list[Image.Image] = []
+
+    def add(self, frame: Frames) -> None:
+        if self._seen % self._stride == 0:
+            if len(self._sprites) == SPRITES:
+                self._sprites = self._sprites[::2]
+                self._stride *= 2
+            if self._seen % self._stride == 0:
+                picture = Image.fromarray(frame)
+                picture.thumbnail((SPRITE_SIDE, SPRITE_SIDE), Image.Resampling.BILINEAR)
+                self._sprites.append(picture)
+        self._seen += 1
+
+    def picture(self) -> Image.Image:
+        width, height = self._sprites[0].size
+        rows = -(-len(self._sprites) // SPRITE_COLUMNS)
+        sheet = Image.new("RGB", (width * min(len(self._sprites), SPRITE_COLUMNS), height * rows))
+        for index, sprite in enumerate(self._sprites):
+            row, column = divmod(index, SPRITE_COLUMNS)
+            sheet.paste(sprite, (column * width, row * height))
+        return sheet
 
 
 def write_picture(picture: Image.Image, path: Path, quality: int) -> None:

@@ -24,6 +24,7 @@ from infra.errors import InputError
 from modeling.generate import GenerationCancelled
 from serving.endings import Endings
 from serving.jobs import Claim, JobStore
+from serving.redaction import trace
 from serving.render import Generates, Rendered, render
 
 log = logging.getLogger(__name__)
@@ -42,6 +43,7 @@ class Watch:
         self._progress, self._stage = 0, "starting"
         self._done = threading.Event()
         self.lost = False
+        self.job_id = claim.job.id
         self._thread = threading.Thread(target=self._beat, name="lease", daemon=True)
 
     def __enter__(self) -> Self:
@@ -98,6 +100,7 @@ class Engine:
         self._stop = threading.Event()
         self._loaded: Future[None] = Future()
         self._busy: str | None = None
+        self._watch: Watch | None = None
         self._ended = 0
         self._thread = threading.Thread(target=self._loop, name="engine", daemon=True)
 
@@ -119,6 +122,15 @@ class Engine:
     def notify(self) -> None:
         """A job was queued: look now instead of at the next poll."""
         self._wake.set()
+
+    def dropped(self, job_id: str) -> None:
+        """A job was cancelled or deleted: its next step is its last.
+
+        Without this word the watch finds out at its next beat, some steps later.
+        """
+        watch = self._watch
+        if watch is not None and watch.job_id == job_id:
+            watch.lost = True
 
     async def ended(self, job_id: str, within_s: float) -> None:
         """Return when work on the job ends here, or after `within_s`; see `Endings.wait`."""
@@ -167,13 +179,14 @@ class Engine:
         before = time.monotonic()
         try:
             with Watch(self._store, claim, self._store.lease_s, self._stop) as watch:
+                self._watch = watch
                 failure = self._attempt(claim, watch)
             if failure is not None:
                 self._store.fail(claim, *failure)
             self._ended += 1
             log.info("%s: %.2f s, %s", claim.job.id, time.monotonic() - before, failure or "done")
         finally:
-            self._busy = None
+            self._busy = self._watch = None
             self._endings.announce(claim.job.id)
 
     def _attempt(self, claim: Claim, watch: Watch) -> tuple[str, str] | None:
@@ -198,7 +211,8 @@ class Engine:
             discard(folder, claim.attempt)
             if not self._store.renew(claim):
                 return None  # deleted under our hands: that is why it failed
-            log.exception("%s failed", job.id)
+            words = (job.prompt, str(job.params.get("negative_prompt", "")))
+            log.error("%s failed\n%s", job.id, trace(error, *words))
             if isinstance(error, MemoryError) or "out of memory" in str(error):
                 return "out_of_memory", (
                     f"There is not enough memory for {job.size} and {job.seconds:g} s; "

@@ -62,10 +62,14 @@ def _image_size(value: str) -> str:
 
 
 Text = Annotated[str, Field(max_length=MAX_PROMPT), AfterValidator(_text)]
+Id = Annotated[str, Field(max_length=200), AfterValidator(_text)]
 Prompt = Annotated[Text, AfterValidator(_said_something)]
 Seconds = Annotated[
     float, BeforeValidator(_number), Field(ge=MIN_SECONDS, le=MAX_SECONDS, allow_inf_nan=False)
 ]
+Seed = Annotated[int, BeforeValidator(_number), Field(ge=0, le=MAX_SEED)]
+Steps = Annotated[int, BeforeValidator(_number), Field(ge=1, le=500)]
+Guidance = Annotated[float, BeforeValidator(_number), Field(ge=0, le=50, allow_inf_nan=False)]
 
 
 class Sampling(BaseModel):
@@ -75,11 +79,9 @@ class Sampling(BaseModel):
 
     prompt: Prompt
     model: str = ""
-    seed: Annotated[int, BeforeValidator(_number), Field(ge=0, le=MAX_SEED)] | None = None
-    steps: Annotated[int, BeforeValidator(_number), Field(ge=1, le=500)] | None = None
-    guidance: (
-        Annotated[float, BeforeValidator(_number), Field(ge=0, le=50, allow_inf_nan=False)] | None
-    ) = None
+    seed: Seed | None = None
+    steps: Steps | None = None
+    guidance: Guidance | None = None
     negative_prompt: Text = ""
     user: Any = None  # OpenAI's bookkeeping: taken and not used
     metadata: Any = None
@@ -98,19 +100,49 @@ class ImageReference(BaseModel):
 class VideoReference(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    id: str
+    id: Id
+
+
+class CharacterReference(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    id: Id
 
 
 Fps = Annotated[float, BeforeValidator(_number), Field(ge=1, le=60, allow_inf_nan=False)] | None
 
 
 class VideoFields(Sampling):
-    """POST /v1/videos. A picture given as `input_reference` becomes the first frame."""
+    """POST /v1/videos. A picture given as `input_reference` becomes the first frame.
+
+    `character` stands for the picture of that character; the model knows no more of it.
+    """
 
     seconds: Seconds = 4
     size: Annotated[str, AfterValidator(_video_size)] | None = None
     fps: Fps = None
     input_reference: ImageReference | None = None
+    character: CharacterReference | None = None
+
+
+class RemixFields(BaseModel):
+    """POST /v1/videos/{id}/remix: all that is not said here stays as it was, the seed too."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    prompt: Prompt
+    seed: Seed | None = None
+    steps: Steps | None = None
+    guidance: Guidance | None = None
+    negative_prompt: Text | None = None
+
+
+class CharacterFields(BaseModel):
+    """POST /v1/videos/characters."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Annotated[Text, Field(min_length=1, max_length=80), AfterValidator(_said_something)]
 
 
 class ExtensionFields(Sampling):
@@ -130,7 +162,7 @@ class ImageFields(Sampling):
     output_compression: Annotated[int, BeforeValidator(_number), Field(ge=0, le=100)] | None = None
     response_format: Literal["b64_json"] | None = None
     background: Literal["auto", "opaque"] | None = None
-    stream: Literal[False] | None = None
+    stream: bool | None = None
     partial_images: Literal[0] | None = None
     quality: Any = None  # taken and not used: the model has one quality
     moderation: Any = None

@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastapi import Request
+from pydantic import BaseModel
 from starlette.datastructures import FormData, UploadFile
 
-from serving.wire import MAX_BODY_BYTES, ApiError
+from serving.wire import ApiError
 
 MAX_FILES = 4
 MAX_FIELDS = 100
+MAX_TEXT_BYTES = 70 * 2**20  # a field may be a picture of 50 MiB in base64
 _FIELD = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\]){0,4})")
 
 
@@ -41,7 +43,7 @@ async def read_body(request: Request) -> AsyncIterator[Body]:
         yield Body(_json_object(await request.body()), {})
     elif content_type in ("multipart/form-data", "application/x-www-form-urlencoded"):
         async with request.form(
-            max_files=MAX_FILES, max_fields=MAX_FIELDS, max_part_size=MAX_BODY_BYTES
+            max_files=MAX_FILES, max_fields=MAX_FIELDS, max_part_size=MAX_TEXT_BYTES
         ) as form:
             yield _from_form(form)
     else:
@@ -50,6 +52,71 @@ async def read_body(request: Request) -> AsyncIterator[Body]:
             "send application/json or multipart/form-data.",
             code="unsupported_content_type",
         )
+
+
+async def json_body(request: Request, *, optional: bool = False) -> dict[str, Any]:
+    """The JSON object of a request that takes nothing else; {} for no body if it is `optional`.
+
+    Raises:
+        ApiError: another content type, or not a JSON object.
+    """
+    if optional and not await request.body():
+        return {}
+    async with read_body(request) as body:
+        if request.headers.get("content-type", "").startswith("application/json"):
+            return body.fields
+    raise ApiError("Send application/json here.", code="unsupported_content_type")
+
+
+def json_schema(model: type[BaseModel]) -> dict[str, Any]:
+    """OpenAPI for a JSON body that we parse ourselves."""
+    return _request_body({"application/json": {"schema": _schema(model)}})
+
+
+def form_schema(model: type[BaseModel], file: str, *, file_only: bool = False) -> dict[str, Any]:
+    """OpenAPI for a form with a file part or, unless `file_only`, JSON without one."""
+    schema = _schema(model)
+    upload = {file: {"type": "string", "format": "binary"}}
+    form = {**schema, "properties": {**schema["properties"], **upload}}
+    if file_only:
+        form["required"] = [*schema.get("required", []), file]
+        return _request_body({"multipart/form-data": {"schema": form}})
+    content = {"application/json": {"schema": schema}, "multipart/form-data": {"schema": form}}
+    return _request_body(content)
+
+
+def _request_body(content: dict[str, Any]) -> dict[str, Any]:
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def _schema(model: type[BaseModel]) -> dict[str, Any]:
+    """The model's JSON schema with its definitions put in place: OpenAPI has no $defs here."""
+    schema = model.model_json_schema()
+    defined = schema.pop("$defs", {})
+
+    def inline(value: Any) -> Any:
+        if isinstance(value, dict):
+            if "$ref" in value:
+                return inline(defined[value["$ref"].rpartition("/")[2]])
+            return {key: inline(entry) for key, entry in value.items()}
+        return [inline(entry) for entry in value] if isinstance(value, list) else value
+
+    inlined: dict[str, Any] = inline(schema)
+    return inlined
+
+
+def take_file(body: Body, name: str) -> UploadFile | None:
+    """The file part `name`, the only one that the endpoint takes."""
+    unknown = sorted(set(body.files) - {name})
+    if unknown:
+        raise ApiError(
+            f"Unknown file part {unknown[0][:80]!r}; this endpoint takes {name}.",
+            param=unknown[0][:80],
+            code="unknown_parameter",
+        )
+    if name in body.files and name in body.fields:
+        raise ApiError(f"{name} was sent both as a file and as a field; send one.", param=name)
+    return body.files.get(name)
 
 
 def _json_object(data: bytes) -> dict[str, Any]:

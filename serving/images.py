@@ -1,42 +1,53 @@
-"""/v1/images/generations: a durable job like any other, whose request waits for its end."""
+"""/v1/images/generations: a durable job like any other, whose request waits for its end.
+
+With `stream`, the answer is server-sent events, in OpenAI's shapes.
+"""
 
 import base64
 import random
+from collections.abc import AsyncIterator
 from typing import Any
 
 from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from infra.catalog_models import GenerationJob
-from serving.fields import ImageFields, validate
-from serving.forms import read_body
-from serving.jobs import JobStore, new_job_id
-from serving.service import HOLD_S, MODEL, UNFINISHED, Service, sampling_params
+from serving.events import HEADERS, MEDIA_TYPE, sse
+from serving.fields import ImageFields, parse_size, validate
+from serving.forms import json_body, json_schema
+from serving.jobs import UNFINISHED, JobStore, new_job_id
+from serving.service import HOLD_S, MODEL, Service, sampling_params
 from serving.uploads import staging
 from serving.wire import ApiError
+
+PATCH = 16  # pixels; what `usage` counts of a picture
 
 
 def image_routes(service: Service) -> APIRouter:
     router = APIRouter(prefix="/v1/images", tags=["images"])
     store = service.store
-    schema = {"application/json": {"schema": ImageFields.model_json_schema()}}
 
-    @router.post(
-        "/generations", openapi_extra={"requestBody": {"required": True, "content": schema}}
-    )
-    async def generate_images(request: Request) -> JSONResponse:
-        async with read_body(request) as body:
-            if body.files:
-                raise ApiError("This endpoint takes no files.", param=next(iter(body.files)))
-            fields = validate(ImageFields, body.fields)
+    @router.post("/generations", openapi_extra=json_schema(ImageFields))
+    async def generate_images(request: Request) -> Response:
+        fields = validate(ImageFields, await json_body(request))
         service.check_model(fields.model)
         job = _job(service, fields)
         with staging(store.media_dir) as folder:
             content = fields.model_dump()
             job = await run_in_threadpool(service.submit, request, job, folder, content)
+        if fields.stream:
+            events = _events(service, job, request)
+            return StreamingResponse(events, media_type=MEDIA_TYPE, headers=HEADERS)
         job = await _ended(service, job, request)
         return JSONResponse(await run_in_threadpool(_response, store, job))
+
+    @router.post("/estimate", openapi_extra=json_schema(ImageFields))
+    async def estimate_images(request: Request) -> JSONResponse:
+        """What the same body would cost at POST /v1/images/generations; nothing is queued."""
+        fields = validate(ImageFields, await json_body(request))
+        service.check_model(fields.model)
+        return JSONResponse(await run_in_threadpool(service.estimate, _job(service, fields)))
 
     return router
 
@@ -82,6 +93,24 @@ async def _ended(service: Service, job: GenerationJob, request: Request) -> Gene
     return job
 
 
+async def _events(service: Service, job: GenerationJob, request: Request) -> AsyncIterator[str]:
+    """One `completed` event a picture; a failure is an `error` event in the error shape."""
+    try:
+        job = await _ended(service, job, request)
+    except ApiError as error:
+        yield sse("error", error.body)
+        return
+    response = await run_in_threadpool(_response, service.store, job)
+    shared = {
+        "type": "image_generation.completed",
+        "created_at": response["created"],
+        "quality": "auto",
+        **{name: response[name] for name in ("size", "background", "output_format", "usage")},
+    }
+    for picture in response["data"]:
+        yield sse("image_generation.completed", shared | picture)
+
+
 def _response(store: JobStore, job: GenerationJob) -> dict[str, Any]:
     pictures = [
         base64.b64encode((store.media_dir / artifact.path).read_bytes()).decode()
@@ -93,7 +122,21 @@ def _response(store: JobStore, job: GenerationJob) -> dict[str, Any]:
         "size": job.size,
         "background": "opaque",
         "output_format": job.params["output_format"],
+        "usage": _usage(job),
         "x_seed": job.params["seed"],
         "x_model_version": job.model_version,
         "x_timings": job.timings,
+    }
+
+
+def _usage(job: GenerationJob) -> dict[str, Any]:
+    """OpenAI's counts, which clients require: words of the prompt, patches of the pictures."""
+    width, height = parse_size(job.size, even=False)
+    words = len(job.prompt.split())
+    patches = -(-width // PATCH) * -(-height // PATCH) * int(job.params["n"])
+    return {
+        "input_tokens": words,
+        "input_tokens_details": {"text_tokens": words, "image_tokens": 0},
+        "output_tokens": patches,
+        "total_tokens": words + patches,
     }

@@ -68,6 +68,7 @@ def describe(bundle: Path, version: str) -> ModelInfo:
         version=version,
         size=(width * scale, height * scale),
         fps=generator.fps,
+        steps=generator.bundle.recipe.dit.sampler.steps,
         created=int((bundle / "manifest.json").stat().st_mtime),
     )
 

@@ -167,6 +167,6 @@ class _Work:
         paths = write_video(sized, fps, self._folder, self._attempt, on_frame)
         artifacts = [
             artifact(self._job.id, name, path)
-            for name, path in zip(("video", "thumbnail"), paths, strict=True)
+            for name, path in zip(("video", "thumbnail", "spritesheet"), paths, strict=True)
         ]
         return Rendered(artifacts, self._sample_s, time.perf_counter() - before)

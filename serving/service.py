@@ -15,12 +15,15 @@ from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 
 from infra.catalog_models import GenerationJob
+from infra.errors import NotFoundError
+from serving.access import caller_of
+from serving.admission import Admission
 from serving.fields import Sampling
-from serving.jobs import JobStore
-from serving.wire import ApiError
+from serving.happenings import VIDEO_KINDS
+from serving.jobs import UNFINISHED, JobStore
+from serving.wire import ApiError, not_found
 
 MODEL = "reel-generator"
-UNFINISHED = ("queued", "in_progress")
 # Programs written for the hosted APIs name these; here they mean the model that is served.
 COMPATIBLE_NAMES = ("sora-2", "sora-2-pro", "gpt-image-1", "gpt-image-2")
 MIN_POLL_MS, MAX_POLL_MS, POLLS_PER_JOB = 20, 2000, 20
@@ -32,12 +35,13 @@ HOLD_S, LOOK_S, PAUSE_S = 1.0, 0.2, 0.01
 class ModelInfo:
     """The served model version and what a request that does not say gets.
 
-    `size` is (width, height) in pixels; `created` is a Unix time.
+    `size` is (width, height) in pixels; `steps` what the sampler takes; `created` a Unix time.
     """
 
     version: str
     size: tuple[int, int]
     fps: float
+    steps: int = 1
     created: int = 0
 
 
@@ -46,6 +50,9 @@ class EngineLink(Protocol):
 
     def notify(self) -> None:
         """A job was queued: look now."""
+
+    def dropped(self, job_id: str) -> None:
+        """A job was cancelled or deleted: if it runs, stop at the next step."""
 
     async def ended(self, job_id: str, within_s: float) -> None:
         """Return when the engine has ended a job, or after `within_s`; never raises."""
@@ -63,6 +70,17 @@ class Service:
     store: JobStore
     model: ModelInfo
     engine: EngineLink
+    admission: Admission
+
+    def find_video(self, request: Request, video_id: str) -> GenerationJob:
+        """The caller's video; raises ApiError when there is none."""
+        try:
+            job = self.store.get(video_id, caller_of(request).tenant)
+        except NotFoundError as error:
+            raise not_found(str(error), "video_id") from error
+        if job.kind not in VIDEO_KINDS:
+            raise not_found(f"There is no video {video_id!r}.", "video_id")
+        return job
 
     def check_model(self, name: str) -> None:
         """Raises ApiError unless `name` means the served model."""
@@ -88,23 +106,44 @@ class Service:
         A client that was cut off repeats its request: `Idempotency-Key` names it, and the openai
         client, which sends none, says `x-stainless-retry-count`.
         """
-        headers = request.headers
-        caller = headers.get("authorization", "")
-        job.request_hash = _hash(caller, request.url.path, content, _file_hashes(folder))
+        headers, caller = request.headers, caller_of(request)
+        job.owner = caller.tenant
+        who = caller.tenant or headers.get("authorization", "")
+        job.request_hash = _hash(who, request.url.path, content, _file_hashes(folder))
         key = headers.get("idempotency-key")
-        job.idempotency_key = _hash(caller, key) if key else None
+        job.idempotency_key = _hash(who, key) if key else None
         is_retry = headers.get("x-stainless-retry-count", "0") != "0"
         target = self.store.folder(job.id)
         folder.replace(target)
         created = False
         try:
-            job, created = self.store.submit(job, is_retry=is_retry)
+            admit = self.admission.check(caller)
+            job, created = self.store.submit(job, is_retry=is_retry, admit=admit)
         finally:
             if not created:
                 shutil.rmtree(target, ignore_errors=True)
         if created:
             self.engine.notify()
         return job
+
+    def estimate(self, job: GenerationJob) -> dict[str, Any]:
+        """What `job`, which is not queued, would cost, and when it would end."""
+        device_s, queued_s = self.store.look(
+            lambda session: (
+                self.admission.estimate_s(session, job),
+                self.admission.queued_s(session),
+            )
+        )
+        return {
+            "object": "estimate",
+            "model": MODEL,
+            "x_model_version": self.model.version,
+            "size": job.size,
+            "seconds": f"{job.seconds:g}",
+            "device_seconds": None if device_s is None else round(device_s, 3),
+            "queued_device_seconds": round(queued_s, 3),
+            "eta_s": None if device_s is None else round(queued_s + device_s, 3),
+        }
 
     def poll_headers(self, job: GenerationJob) -> dict[str, str]:
         """Tells the client's poll() how often to ask; it takes the first answer for good."""
@@ -145,7 +184,7 @@ class Service:
             "completed_at": _unix(job.completed_at) if job.status == "completed" else None,
             "expires_at": _unix(job.expires_at),
             "prompt": job.prompt,
-            "remixed_from_video_id": None,
+            "remixed_from_video_id": job.params.get("remixed_from"),
             "seconds": f"{job.seconds:g}",
             "size": job.size,
             "error": error,
@@ -153,8 +192,10 @@ class Service:
             "x_seed": job.params["seed"],
             "x_progress": self._progress(job),
             "x_timings": job.timings,
-            "x_extends_video_id": job.parent_id,
+            "x_extends_video_id": job.params.get("extends"),
             "x_given": job.params.get("given"),
+            "x_character_id": job.params.get("character"),
+            "x_estimate_s": None if job.estimate_s is None else round(job.estimate_s, 3),
         }
 
     def _progress(self, job: GenerationJob) -> dict[str, Any] | None:

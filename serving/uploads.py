@@ -7,27 +7,24 @@ inputs beside each other in a folder that becomes the job's folder, or disappear
 import asyncio
 import base64
 import binascii
-import io
 import json
 import os
 import shutil
 import sys
 import uuid
-import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from fastapi import UploadFile
-from PIL import Image, ImageOps
-from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import UploadFile
 
 from serving.fields import MAX_SECONDS, MAX_SIDE, MIN_SIDE
 from serving.jobs import INCOMING
 from serving.wire import ApiError
 
-IMAGE_FORMATS = ("PNG", "JPEG", "WEBP")
+PICTURE, CLIP = "input.png", "input.video"
 MAX_IMAGE_PIXELS = 50_000_000
 MAX_IMAGE_BYTES = 50 * 2**20
 MAX_DECODED_BYTES = 2**30
@@ -63,36 +60,24 @@ async def save_image(data: bytes, folder: Path, param: str) -> str:
     Raises:
         ApiError: not such a picture, or too large.
     """
-    return await run_in_threadpool(_save_image, data, folder, param)
-
-
-def _save_image(data: bytes, folder: Path, param: str) -> str:
     if len(data) > MAX_IMAGE_BYTES:
         raise ApiError(
             f"{param} is a file of {len(data) / 2**20:.0f} MiB; "
             f"at most {MAX_IMAGE_BYTES // 2**20} MiB are taken.",
             param=param,
         )
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image: Image.Image = Image.open(io.BytesIO(data), formats=IMAGE_FORMATS)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise _undecodable(param) from error
-    width, height = image.size
-    # The header alone decides: a bomb is refused before a pixel of it is decoded.
-    if width * height > MAX_IMAGE_PIXELS or min(width, height) < MIN_SIDE:
-        raise ApiError(
-            f"{param} is {width}x{height} pixels; it must have sides of at least {MIN_SIDE} "
-            f"and at most {MAX_IMAGE_PIXELS // 10**6} million pixels.",
-            param=param,
-        )
-    try:
-        picture = ImageOps.exif_transpose(image).convert("RGB")
-    except (OSError, ValueError, SyntaxError, EOFError) as error:
-        raise _undecodable(param) from error
-    picture.save(folder / "input.png", compress_level=1)
-    return "input.png"
+    if not data.startswith((b"\x89PNG", b"\xff\xd8\xff", b"RIFF")):
+        raise _undecodable(param)  # without the price of a process
+    path = folder / "arrived"
+    path.write_bytes(data)
+    limits = {"min_side": MIN_SIDE, "max_pixels": MAX_IMAGE_PIXELS}
+    answer = await _ask_child("picture", path, limits, folder / PICTURE)
+    path.unlink()
+    if answer is None:
+        raise _undecodable(param)
+    if "error" in answer:
+        raise ApiError(f"{param} {answer['error']}.", param=param)
+    return PICTURE
 
 
 def _undecodable(param: str) -> ApiError:
@@ -112,7 +97,7 @@ def data_url_bytes(url: str, param: str) -> bytes:
     head, comma, payload = url.partition(",")
     if not head.lower().startswith("data:"):
         raise ApiError(
-            f"{param} is {url[:60]!r}; this server fetches no URLs: "
+            f"{param} is no data: URL, and this server fetches none; "
             "send a data: URL or the picture itself as a file part.",
             param=param,
             code="url_not_allowed",
@@ -129,25 +114,29 @@ def data_url_bytes(url: str, param: str) -> bytes:
         ) from error
 
 
-async def save_video(upload: UploadFile, folder: Path, param: str) -> VideoFacts:
-    """Store an uploaded clip as `folder`/input.video after a child process has decoded it whole.
+async def save_video(
+    upload: UploadFile, folder: Path, param: str, *, picture: bool = False
+) -> VideoFacts:
+    """Store an uploaded clip as `folder`/CLIP after a child process has decoded it whole.
+
+    `picture` also stores its middle frame, as `folder`/PICTURE.
 
     Raises:
         ApiError: it cannot be decoded within the limits.
     """
-    path = folder / "input.video"
+    path = folder / CLIP
     with path.open("wb") as handle:
         while chunk := await upload.read(2**20):
             handle.write(chunk)
-    return await probe_video(path, param)
+    return await probe_video(path, param, folder / PICTURE if picture else None)
 
 
 def link_video(source: Path, folder: Path) -> None:
     """Keep a generated clip as the input of another job, whatever becomes of the first."""
-    os.link(source, folder / "input.video")
+    os.link(source, folder / CLIP)
 
 
-async def probe_video(path: Path, param: str) -> VideoFacts:
+async def probe_video(path: Path, param: str, picture: Path | None = None) -> VideoFacts:
     """Decode `path` in a child process with limits; raises ApiError when that fails."""
     limits = {
         "min_side": MIN_SIDE,
@@ -155,11 +144,24 @@ async def probe_video(path: Path, param: str) -> VideoFacts:
         "max_seconds": MAX_SECONDS,
         "max_bytes": MAX_DECODED_BYTES,
     }
+    answer = await _ask_child("video", path, limits, picture)
+    if answer is None or "error" in answer:
+        why = answer["error"] if answer else "it cannot be decoded within the limits"
+        raise ApiError(f"{param} cannot be used: {why}.", param=param, code="invalid_video")
+    return VideoFacts(**answer)
+
+
+async def _ask_child(
+    kind: str, path: Path, limits: Mapping[str, float], picture: Path | None
+) -> dict[str, Any] | None:
+    """What `serving.probe` says of a file; None when it does not decode or hurt the child."""
+    output = [] if picture is None else [str(picture)]
     child = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "serving.probe", str(path), json.dumps(limits),
+        sys.executable, "-m", "serving.probe", kind, str(path), json.dumps(limits), *output,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
+        env={"PATH": os.defpath, "PYTHONPATH": os.pathsep.join(sys.path)},
     )  # fmt: skip
     try:
         out, _ = await asyncio.wait_for(child.communicate(), PROBE_TIMEOUT_S)
@@ -169,9 +171,5 @@ async def probe_video(path: Path, param: str) -> VideoFacts:
         if child.returncode is None:
             child.kill()
             await child.wait()
-    answer = json.loads(out) if out else {"error": "it cannot be decoded within the limits"}
-    if "error" in answer:
-        raise ApiError(
-            f"{param} cannot be used: {answer['error']}.", param=param, code="invalid_video"
-        )
-    return VideoFacts(**answer)
+    answer: dict[str, Any] | None = json.loads(out) if out else None
+    return answer

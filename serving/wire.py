@@ -1,6 +1,7 @@
 """The wire: one shape for every error, a request id on every reply, a cap on every body."""
 
 import logging
+import re
 import uuid
 from collections.abc import Mapping
 from typing import Any
@@ -13,10 +14,15 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from infra.errors import InputError, NotFoundError
+from serving.redaction import frames
 
 log = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 256 * 2**20
+MAX_JSON_BYTES = 2**20
+# Requests that carry pictures and clips; every other body is small.
+REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
+UPLOADS = ("/v1/videos", "/v1/videos/extensions", "/v1/videos/characters")
 
 
 class ApiError(Exception):
@@ -36,6 +42,7 @@ class ApiError(Exception):
         kind: str = "invalid_request_error",
         headers: Mapping[str, str] | None = None,
     ) -> None:
+        message, param = _encodable(message), None if param is None else _encodable(param)
         super().__init__(message)
         self.status = status
         self.headers = dict(headers or {})
@@ -43,6 +50,11 @@ class ApiError(Exception):
 
     def reply(self) -> JSONResponse:
         return JSONResponse(self.body, self.status, self.headers)
+
+
+def _encodable(text: str) -> str:
+    """Half surrogate pairs, which JSON may carry and UTF-8 may not, become question marks."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def not_found(message: str, param: str | None = None) -> ApiError:
@@ -114,8 +126,9 @@ class RequestId:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        given = dict(scope["headers"]).get(b"x-request-id")
-        request_id = given.decode("latin-1") if given else f"req_{uuid.uuid4().hex}"
+        given = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
+        # A caller's own id goes into our log and reply: only if it is a plain word.
+        request_id = given if REQUEST_ID.fullmatch(given) else f"req_{uuid.uuid4().hex}"
         started = False
 
         async def send_with_id(message: Message) -> None:
@@ -131,44 +144,58 @@ class RequestId:
             await self.app(scope, receive, send_with_id)
         except ClientDisconnect:
             log.info("%s: the client left before its request was read", request_id)
-        except Exception:
-            log.exception("%s: %s %s failed", request_id, scope["method"], scope["path"])
+        except Exception as error:
+            log.error(
+                "%s: %s %s failed\n%s", request_id, scope["method"], _path(scope), frames(error)
+            )
             if not started:
                 await server_error().reply()(scope, receive, send_with_id)
 
 
-class BodyCap:
-    """Refuses a body above `limit` bytes before anything parses or spools it."""
+def _path(scope: Scope) -> str:
+    """The request's path as one line."""
+    return repr(scope["path"])[1:-1][:200]
 
-    def __init__(self, app: ASGIApp, limit: int = MAX_BODY_BYTES) -> None:
+
+class BodyCap:
+    """Refuses a body above `limit` bytes before anything parses or spools it.
+
+    `small` is the limit of requests that carry no files.
+    """
+
+    def __init__(
+        self, app: ASGIApp, limit: int = MAX_BODY_BYTES, small: int = MAX_JSON_BYTES
+    ) -> None:
         self.app = app
-        self.limit = limit
+        self._limit, self._small = limit, small
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
+        limit = self._limit if scope["path"].rstrip("/") in UPLOADS else self._small
         declared = dict(scope["headers"]).get(b"content-length", b"0")
-        if declared.isdigit() and int(declared) > self.limit:
-            return await self._error().reply()(scope, receive, send)
+        if declared.isdigit() and int(declared) > limit:
+            return await _too_large(limit).reply()(scope, receive, send)
         seen = 0
 
         async def counted() -> Message:
             nonlocal seen
             message = await receive()
             seen += len(message.get("body", b""))
-            if seen > self.limit:
+            if seen > limit:
                 # Raised inside the handler that reads, so the app's own error handler answers.
-                raise self._error()
+                raise _too_large(limit)
             return message
 
         await self.app(scope, counted, send)
 
-    def _error(self) -> ApiError:
-        return ApiError(
-            f"The request is larger than {self.limit // 2**20} MiB; send a smaller file.",
-            code="request_too_large",
-            status=413,
-        )
+
+def _too_large(limit: int) -> ApiError:
+    return ApiError(
+        f"The request is larger than {limit // 2**20} MiB; send a smaller file.",
+        code="request_too_large",
+        status=413,
+    )
 
 
 class SameOrigin:

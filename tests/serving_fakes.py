@@ -72,6 +72,9 @@ class LocalEngine:
     def notify(self) -> None:
         self._engine.notify()
 
+    def dropped(self, job_id: str) -> None:
+        self._engine.dropped(job_id)
+
     async def ended(self, job_id: str, within_s: float) -> None:
         await self._engine.ended(job_id, within_s)
 

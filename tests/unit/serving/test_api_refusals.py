@@ -134,7 +134,8 @@ def test_extending_an_unknown_or_unfinished_video(world):
         ({"prompt": "a", "size": "4096x4096"}, "size"),
         ({"prompt": "a", "output_format": "svg"}, "output_format"),
         ({"prompt": "a", "response_format": "url"}, "response_format"),
-        ({"prompt": "a", "stream": True}, "stream"),
+        ({"prompt": "a", "stream": "often"}, "stream"),
+        ({"prompt": "a", "stream": True, "partial_images": 2}, "partial_images"),
     ],
 )
 def test_wrong_image_requests_are_refused(still_world, fields, param):
@@ -203,8 +204,9 @@ def test_a_page_of_another_site_cannot_call(still_world):
     assert still_world.client.get("/v1/videos", headers={"origin": "http://testserver"}).is_success
 
 
+@pytest.mark.parametrize("path", ["/v1/videos", "/v1/images/generations"])
 @pytest.mark.parametrize("declared", [True, False])
-def test_a_body_over_the_cap_is_refused_before_it_is_parsed(declared):
+def test_a_body_over_the_cap_is_refused_before_it_is_parsed(declared, path):
     async def app(_scope, receive, _send):
         while (await receive()).get("more_body"):
             pass
@@ -219,8 +221,8 @@ def test_a_body_over_the_cap_is_refused_before_it_is_parsed(declared):
         sent.append(message)
 
     headers = [(b"content-length", b"1000")] if declared else []
-    scope = {"type": "http", "headers": headers, "method": "POST", "path": "/"}
-    cap = BodyCap(app, limit=100)
+    scope = {"type": "http", "headers": headers, "method": "POST", "path": path}
+    cap = BodyCap(app, limit=100, small=50)
     if declared:
         anyio.run(cap, scope, receive, send)
         assert sent[0]["status"] == 413

@@ -70,6 +70,7 @@ def test_a_stopping_engine_gives_its_job_back(store):
     ended = store.get(job.id)
     assert (ended.attempt, ended.model_version) == (1, "4")
     assert sorted(p.name for p in store.folder(job.id).iterdir()) == [
+        "spritesheet-1.jpeg",
         "thumbnail-1.webp",
         "video-1.mp4",
     ]

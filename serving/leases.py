@@ -1,0 +1,187 @@
+"""The worker's side of the job store: claim, renew, end. See `serving.jobs` for the states.
+
+A claim is a lease that its worker keeps renewing, fenced by (owner, attempt): a worker that lost
+its lease changes nothing any more.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, CursorResult, Update, select, update
+from sqlalchemy.orm import Session
+
+from infra.catalog import Catalog
+from infra.catalog_models import Artifact, GenerationJob, utc_now
+from serving.happenings import ended, record
+
+MAX_ATTEMPTS = 3
+LEASE_S = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """A worker's right to one attempt at a job."""
+
+    job: GenerationJob
+    owner: str
+    attempt: int
+
+
+class Leases:
+    """What workers do to jobs.
+
+    Args:
+        ttl_s: a job and its files go away this long after it ended.
+        lease_s: a worker silent for longer has lost its job.
+    """
+
+    def __init__(self, catalog: Catalog, ttl_s: float, lease_s: float = LEASE_S) -> None:
+        self._catalog = catalog
+        self._ttl = timedelta(seconds=ttl_s)
+        self.lease_s = lease_s
+        self._lease = timedelta(seconds=lease_s)
+
+    def claim(self, owner: str, model_version: str = "") -> Claim | None:
+        """Take the oldest queued job, or None when there is none.
+
+        The job records the `model_version` that works on it: a deployment may have come between.
+        """
+        queued = (
+            select(GenerationJob)
+            .where(GenerationJob.status == "queued")
+            .order_by(GenerationJob.created_at, GenerationJob.id)
+            .limit(1)
+        )
+        with self._catalog.session(read_only=True) as session:  # an idle worker takes no lock
+            if session.scalars(queued).first() is None:
+                return None
+        with self._catalog.session() as session:
+            job = session.scalars(queued.with_for_update(skip_locked=True)).first()
+            if job is None:
+                return None
+            job.status, job.stage, job.progress = "in_progress", "starting", 0
+            job.attempt += 1
+            job.lease_owner, job.lease_until = owner, utc_now() + self._lease
+            job.started_at = utc_now()
+            job.model_version = model_version or job.model_version
+            record(session, job.id, "in_progress", attempt=job.attempt, version=job.model_version)
+        return Claim(job=job, owner=owner, attempt=job.attempt)
+
+    def renew(self, claim: Claim, *, progress: int | None = None, stage: str | None = None) -> bool:
+        """Keep the lease and say how far the job is; False when the job is no longer ours."""
+        values: dict[str, Any] = {"lease_until": utc_now() + self._lease}
+        news = {"progress": progress, "stage": stage}
+        news = {name: value for name, value in news.items() if value is not None}
+        with self._catalog.session() as session:
+            known = select(GenerationJob.progress, GenerationJob.stage)
+            before = session.execute(known.where(GenerationJob.id == claim.job.id)).first()
+            if not count(session, self._fenced(claim).values(**values, **news)):
+                return False
+            if before is not None and news and (before.progress, before.stage) != (progress, stage):
+                record(session, claim.job.id, "progress", **news)
+        return True
+
+    def complete(
+        self, claim: Claim, artifacts: Sequence[Artifact], timings: dict[str, float]
+    ) -> bool:
+        """Record the files and the end in one transaction; False when no longer ours."""
+        values = {"status": "completed", "progress": 100, "stage": "", "timings": timings}
+        device_s = timings.get("sample_s", 0.0) + timings.get("encode_s", 0.0)
+        with self._catalog.session() as session:
+            if not count(session, self._fenced(claim).values(**values, **self._end())):
+                return False
+            session.add_all(artifacts)
+            ended(session, claim.job, "completed", device_s)
+        return True
+
+    def fail(self, claim: Claim, code: str, message: str) -> bool:
+        """End the job as failed; False when no longer ours."""
+        values = {"status": "failed", "stage": "", "error_code": code, "error_message": message}
+        with self._catalog.session() as session:
+            if not count(session, self._fenced(claim).values(**values, **self._end())):
+                return False
+            ended(session, claim.job, "failed", None)
+        return True
+
+    def release(self, claim: Claim) -> bool:
+        """Give the job back to the queue: the worker is stopping, the attempt does not count."""
+        values = {**_REQUEUED, "attempt": GenerationJob.attempt - 1}
+        with self._catalog.session() as session:
+            if not count(session, self._fenced(claim).values(**values)):
+                return False
+            record(session, claim.job.id, "queued", reason="the worker stopped")
+        return True
+
+    def requeue_lost(self, is_dead: Callable[[str], bool] = lambda _owner: False) -> int:
+        """Requeue, or fail for good, the jobs whose lease ran out or whose owner `is_dead`."""
+        running = GenerationJob.status == "in_progress"
+        with self._catalog.session(read_only=True) as session:
+            jobs = list(session.scalars(select(GenerationJob).where(running)))
+        now, total = utc_now(), 0
+        for job in jobs:
+            owner = job.lease_owner or ""
+            if job.lease_until is not None and job.lease_until > now and not is_dead(owner):
+                continue
+            total += self._requeue(job, owner)
+        return total
+
+    def _requeue(self, job: GenerationJob, owner: str) -> int:
+        claim = Claim(job=job, owner=owner, attempt=job.attempt)
+        given_up = job.attempt >= MAX_ATTEMPTS
+        values = self._lost() if given_up else _REQUEUED
+        # The lease may have been renewed since we looked: then it is not lost.
+        same_lease = GenerationJob.lease_until == job.lease_until
+        with self._catalog.session() as session:
+            if not count(session, self._fenced(claim).where(same_lease).values(**values)):
+                return 0
+            if given_up:
+                ended(session, job, "failed", None)
+            else:
+                record(session, job.id, "queued", reason="the worker was lost")
+        return 1
+
+    def _fenced(self, claim: Claim) -> Update:
+        mine: ColumnElement[bool] = (
+            (GenerationJob.id == claim.job.id)
+            & (GenerationJob.status == "in_progress")
+            & (GenerationJob.attempt == claim.attempt)
+            & (GenerationJob.lease_owner == claim.owner)
+        )
+        return update(GenerationJob).where(mine)
+
+    def _end(self) -> dict[str, Any]:
+        now = utc_now()
+        return {
+            "completed_at": now,
+            "expires_at": now + self._ttl,
+            "lease_owner": None,
+            "lease_until": None,
+        }
+
+    def _lost(self) -> dict[str, Any]:
+        return {
+            "status": "failed",
+            "stage": "",
+            "error_code": "worker_lost",
+            "error_message": f"The worker died {MAX_ATTEMPTS} times on this job; it was given up.",
+            **self._end(),
+        }
+
+
+_REQUEUED: dict[str, Any] = {
+    "status": "queued",
+    "stage": "",
+    "progress": 0,
+    "started_at": None,
+    "lease_owner": None,
+    "lease_until": None,
+}
+
+
+def count(session: Session, statement: Any) -> int:
+    """Rows that an UPDATE or DELETE touched."""
+    result = session.execute(statement)
+    assert isinstance(result, CursorResult)
+    return result.rowcount
