@@ -1,5 +1,6 @@
 """A server of the fake model, as its own process: `python serving_server.py HOME PORT STEP_S`."""
 
+import logging
 import sys
 from pathlib import Path
 
@@ -11,10 +12,14 @@ from infra.settings import Settings
 from serving.api import create_app
 from serving.engine import Engine
 from serving.jobs import JobStore
+from serving.outbox import Backoff
+from serving.redaction import redact_logs
 from serving.service import ModelInfo
 
 
 def main(home: str, port: str, step_s: str) -> None:
+    logging.basicConfig(level=logging.INFO)
+    redact_logs()
     settings = Settings(home=Path(home))
     catalog = Catalog(settings.catalog_url)
     catalog.migrate()
@@ -22,7 +27,8 @@ def main(home: str, port: str, step_s: str) -> None:
     engine = Engine(store, lambda: FakeGenerator(float(step_s)), "3")
     engine.start()
     model = ModelInfo(version="3", size=(96, 64), fps=FPS)
-    app = create_app(settings, catalog, model, LocalEngine(engine))
+    soon = Backoff(first_s=0.2)
+    app = create_app(settings, catalog, model, LocalEngine(engine), backoff=soon)
     uvicorn.run(app, host="127.0.0.1", port=int(port), log_level="warning")
 
 

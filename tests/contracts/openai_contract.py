@@ -1,0 +1,76 @@
+"""Two majors of the openai client against the real server; the figure `openai_contract_failed`.
+
+    python -m tests.contracts.openai_contract     # prints how many cases failed, of both majors
+
+The lock holds one major. The other is installed from openai-2.lock into a folder of its own,
+once, and the same script runs with that folder first on its path.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).parent
+LOCK = HERE / "openai-2.lock"
+CACHE = HERE.parents[1] / ".reel" / "cache"
+MAJORS = ("2", "3")
+
+
+def client_folder(major: str, cache: Path = CACHE) -> Path | None:
+    """Where that major of the client lies; None is this environment's own."""
+    if major != "2":
+        return None
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    name = hashlib.sha256(LOCK.read_bytes() + python.encode()).hexdigest()[:12]
+    folder = cache / f"openai-2-{name}"
+    if not folder.is_dir():
+        cache.mkdir(parents=True, exist_ok=True)
+        new = Path(tempfile.mkdtemp(dir=cache))
+        uv = shutil.which("uv") or str(Path(sys.executable).with_name("uv"))
+        command = [uv, "pip", "install", "--quiet", "--no-deps", "--target", str(new)]
+        subprocess.run([*command, "--python", sys.executable, "-r", str(LOCK)], check=True)
+        try:
+            new.rename(folder)
+        except OSError:  # somebody else was first
+            shutil.rmtree(new)
+    return folder
+
+
+def run(major: str, base_url: str) -> dict[str, str]:
+    """{case: "" or its traceback} of one major."""
+    folder = client_folder(major)
+    path = {"PYTHONPATH": str(folder)} if folder else {}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", str(HERE / "openai_cases.py"), base_url],
+        env=os.environ | path,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert answer["version"].split(".")[0] == major, answer["version"]
+    results: dict[str, str] = answer["results"]
+    return results
+
+
+def main() -> None:
+    from tests.contracts.server import serving
+
+    failed = 0
+    with tempfile.TemporaryDirectory() as home, serving(Path(home), 0.01) as server:
+        for major in MAJORS:
+            for case, error in run(major, f"{server.url}/v1").items():
+                failed += bool(error)
+                print(f"{major} {case}: {'failed' if error else 'ok'}\n{error}".rstrip())
+    print(f"openai_contract_failed {failed}")
+    sys.exit(failed > 0)
+
+
+if __name__ == "__main__":
+    main()
