@@ -83,6 +83,7 @@ class Attempts:
     def start(self, job: Job) -> JobAttempt:
         """The attempt to attach to or to read the result of; a new one when the last has failed."""
         with self._catalog.session() as session:
+            self._catalog.lock(session, f"attempts of {job.flow_run_id}")
             last = session.scalars(
                 select(JobAttempt)
                 .where(JobAttempt.step == job.step, JobAttempt.flow_run_id == job.flow_run_id)
@@ -130,7 +131,7 @@ class Attempts:
     def set_status(self, attempt: JobAttempt, status: str, *, only_from: tuple[str, ...]) -> bool:
         """Record a status unless someone else moved the attempt on; True when recorded."""
         with self._catalog.session() as session:
-            row = session.get_one(JobAttempt, attempt.id)
+            row = session.get_one(JobAttempt, attempt.id, with_for_update=True)
             if row.status not in only_from:
                 return False
             row.status = status

@@ -149,7 +149,7 @@ class Outbox:
     def _note(self, delivery_id: int, answer: str, *, taken: bool) -> None:
         now = utc_now()
         with self._catalog.session() as session:
-            delivery = session.get(WebhookDelivery, delivery_id)
+            delivery = session.get(WebhookDelivery, delivery_id, with_for_update=True)
             if delivery is None:  # its endpoint was deleted meanwhile
                 return
             delivery.last_answer = answer[:200]

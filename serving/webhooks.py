@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from sqlalchemy import literal, select, tuple_
+from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
 from infra.catalog import Catalog
@@ -94,7 +95,18 @@ class Endpoints:
 
     def get(self, owner: str, endpoint_id: str) -> WebhookEndpoint:
         with self._catalog.session(read_only=True) as session:
-            return _owned(session.get(WebhookEndpoint, endpoint_id), owner, endpoint_id)
+            return self._find(session, owner, endpoint_id)
+
+    def _find(
+        self, session: Session, owner: str, endpoint_id: str, *, lock: bool = False
+    ) -> WebhookEndpoint:
+        plain = "\0" not in endpoint_id  # PostgreSQL has no text with it
+        found = session.get(WebhookEndpoint, endpoint_id, with_for_update=lock) if plain else None
+        if found is None or found.owner != owner:
+            raise not_found(
+                f"There is no webhook endpoint {endpoint_id[:80]!r}.", "webhook_endpoint_id"
+            )
+        return found
 
     def page(self, owner: str, after: str | None, limit: int) -> tuple[list[WebhookEndpoint], bool]:
         """Newest first: (up to `limit` endpoints after `after`, whether there are more)."""
@@ -114,7 +126,7 @@ class Endpoints:
         if changes.url is not None:
             self._check(changes.url)
         with self._catalog.session() as session:
-            endpoint = _owned(session.get(WebhookEndpoint, endpoint_id), owner, endpoint_id)
+            endpoint = self._find(session, owner, endpoint_id, lock=True)
             if any(getattr(endpoint, name) != value for name, value in values.items()):
                 for name, value in values.items():
                     setattr(endpoint, name, value)
@@ -123,7 +135,7 @@ class Endpoints:
 
     def rotate(self, owner: str, endpoint_id: str, *, keep_old: bool) -> WebhookEndpoint:
         with self._catalog.session() as session:
-            endpoint = _owned(session.get(WebhookEndpoint, endpoint_id), owner, endpoint_id)
+            endpoint = self._find(session, owner, endpoint_id, lock=True)
             endpoint.old_secret = endpoint.secret if keep_old else None
             endpoint.old_secret_until = utc_now() + OLD_SECRET_VALID if keep_old else None
             endpoint.secret = new_secret()
@@ -132,7 +144,7 @@ class Endpoints:
 
     def delete(self, owner: str, endpoint_id: str) -> None:
         with self._catalog.session() as session:
-            session.delete(_owned(session.get(WebhookEndpoint, endpoint_id), owner, endpoint_id))
+            session.delete(self._find(session, owner, endpoint_id, lock=True))
 
     def test(self, owner: str, endpoint_id: str, event_type: str) -> int:
         """Send a sample event now; returns the endpoint's status."""
@@ -225,14 +237,6 @@ def webhook_routes(endpoints: Endpoints) -> APIRouter:
         return {"id": webhook_endpoint_id, "object": "webhook_endpoint.deleted", "deleted": True}
 
     return router
-
-
-def _owned(endpoint: WebhookEndpoint | None, owner: str, endpoint_id: str) -> WebhookEndpoint:
-    if endpoint is None or endpoint.owner != owner:
-        raise not_found(
-            f"There is no webhook endpoint {endpoint_id[:80]!r}.", "webhook_endpoint_id"
-        )
-    return endpoint
 
 
 def _shown(endpoint: WebhookEndpoint) -> dict[str, Any]:

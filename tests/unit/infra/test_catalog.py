@@ -18,8 +18,14 @@ ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
-def catalog(tmp_path: Path) -> Iterator[Catalog]:
-    found = Catalog(f"sqlite:///{tmp_path / 'new' / 'catalog.db'}")
+def url(tmp_path: Path) -> str:
+    """A database without a table."""
+    return f"sqlite:///{tmp_path / 'new' / 'catalog.db'}"
+
+
+@pytest.fixture
+def catalog(url: str) -> Iterator[Catalog]:
+    found = Catalog(url)
     found.migrate()
     yield found
     found.close()
@@ -39,8 +45,7 @@ def test_migrate_again_changes_nothing(catalog: Catalog) -> None:
         assert session.get(GenerationJob, "v1") is not None
 
 
-def test_many_processes_migrate_at_once(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'catalog.db'}"
+def test_many_processes_migrate_at_once(url: str) -> None:
     code = f"from infra.catalog import Catalog; Catalog({url!r}).migrate()"
     running = [
         subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.PIPE)
@@ -71,14 +76,15 @@ def test_an_exception_rolls_back(catalog: Catalog) -> None:
 
 
 def test_writers_that_read_first_wait_for_each_other(catalog: Catalog) -> None:
-    # With a deferred BEGIN this ends in "database is locked" or in a lost update.
+    # With a deferred BEGIN this ends in SQLite's "database is locked" or in a lost update; on
+    # PostgreSQL, who reads in order to write locks the row.
     with catalog.session() as session:
         session.add(GenerationJob(id="v1", kind="video", progress=0))
 
     def add_ten() -> None:
         for _ in range(10):
             with catalog.session() as session:
-                session.get_one(GenerationJob, "v1").progress += 1
+                session.get_one(GenerationJob, "v1", with_for_update=True).progress += 1
 
     threads = [threading.Thread(target=add_ten) for _ in range(4)]
     for thread in threads:

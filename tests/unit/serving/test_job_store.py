@@ -5,8 +5,9 @@ import time
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import select
 
-from infra.catalog_models import Artifact, GenerationJob, utc_now
+from infra.catalog_models import Artifact, GenerationJob, Usage, utc_now
 from infra.errors import InputError, NotFoundError
 from serving.jobs import MAX_ATTEMPTS, VIDEO_KINDS, JobStore, new_job_id
 
@@ -151,6 +152,66 @@ def test_a_retry_finds_its_job_by_content_and_a_new_request_does_not(store):
 def test_an_old_job_is_not_taken_for_a_retry(store):
     store.submit(job(request_hash="h", created_at=utc_now() - timedelta(hours=1)))
     assert store.submit(job(request_hash="h"), is_retry=True)[1]
+
+
+def test_a_cancelled_job_ends_once_and_its_worker_stops(store):
+    claim = _claimed(store)
+    ended = store.cancel(claim.job.id)
+    assert (ended.status, ended.error_code, ended.lease_owner) == ("failed", "cancelled", None)
+    assert not store.renew(claim) and not store.complete(claim, [], {}) and not store.release(claim)
+    assert store.cancel(claim.job.id).completed_at == ended.completed_at
+    assert store.cancel(add(store).id).error_code == "cancelled"
+    assert store.claim("b") is None
+
+
+def test_a_job_of_somebody_else_does_not_exist(store):
+    mine, theirs = add(store, owner="me"), add(store, owner="them")
+    assert store.get(mine.id, "me").id == mine.id
+    with pytest.raises(NotFoundError):
+        store.get(theirs.id, "me")
+    page = {"after": None, "limit": 9, "newest_first": True}
+    assert [j.id for j in store.page(VIDEO_KINDS, owner="me", **page)[0]] == [mine.id]
+    with pytest.raises(NotFoundError):
+        store.page(VIDEO_KINDS, owner="me", **(page | {"after": theirs.id}))
+    add(store, owner="me", request_hash="h")
+    assert store.submit(job(owner="them", request_hash="h"), is_retry=True)[1]
+
+
+def test_the_log_of_a_job_tells_its_life_in_order(store):
+    lost = _claimed(store)
+    store.renew(lost, progress=10, stage="sampling")
+    store.renew(lost, progress=10, stage="sampling")  # no news
+    store.requeue_lost(lambda _owner: True)
+    claim = store.claim("b")
+    store.complete(claim, [], {"sample_s": 2.0, "encode_s": 1.0})
+    events = store.events(claim.job.id)
+    assert [event.type for event in events] == [
+        "queued", "in_progress", "progress", "queued", "in_progress", "completed"
+    ]  # fmt: skip
+    assert [event.id for event in events] == sorted(event.id for event in events)
+    assert store.events(claim.job.id, after=events[-2].id)[0].id == events[-1].id
+    assert store.events(claim.job.id, after=events[-1].id) == []
+
+
+def test_device_time_is_charged_once_and_outlives_the_job(store):
+    claim = _claimed(store)
+    assert store.complete(claim, [], {"sample_s": 2.0, "encode_s": 1.0})
+    assert not store.complete(claim, [], {"sample_s": 2.0})
+    store.delete(claim.job.id)
+    cancelled = _claimed(store)
+    store.cancel(cancelled.job.id)
+    used = store.look(lambda session: list(session.scalars(select(Usage))))
+    assert {row.job_id: row.device_s for row in used}[claim.job.id] == 3.0
+    assert {row.job_id for row in used} == {claim.job.id, cancelled.job.id}
+
+
+def test_what_is_refused_is_not_queued(store):
+    def refuse(_session, _job):
+        raise InputError("no room")
+
+    with pytest.raises(InputError, match="no room"):
+        store.submit(job(), admit=refuse)
+    assert store.claim("a") is None
 
 
 def test_expired_jobs_go_away_with_their_files(store):
