@@ -72,13 +72,21 @@ Steps = Annotated[int, BeforeValidator(_number), Field(ge=1, le=500)]
 Guidance = Annotated[float, BeforeValidator(_number), Field(ge=0, le=50, allow_inf_nan=False)]
 
 
+MODEL_NAMES: dict[str, Any] = {
+    "anyOf": [
+        {"enum": ["", "reel-generator", "champion", "sora-2", "sora-2-pro", "gpt-image-1"]},
+        {"pattern": "^(reel-generator@)?[0-9]+$"},
+    ]
+}
+
+
 class Sampling(BaseModel):
     """Fields that every generation takes; those after `model` are our additions."""
 
     model_config = ConfigDict(extra="forbid")
 
-    prompt: Prompt
-    model: str = ""
+    prompt: Prompt = Field(examples=["a red circle moves left"])
+    model: str = Field("", json_schema_extra=MODEL_NAMES)
     seed: Seed | None = None
     steps: Steps | None = None
     guidance: Guidance | None = None
@@ -119,7 +127,7 @@ class VideoFields(Sampling):
     """
 
     seconds: Seconds = 4
-    size: Annotated[str, AfterValidator(_video_size)] | None = None
+    size: Annotated[str, AfterValidator(_video_size)] | None = Field(None, examples=["96x64"])
     fps: Fps = None
     input_reference: ImageReference | None = None
     character: CharacterReference | None = None
@@ -157,7 +165,7 @@ class ImageFields(Sampling):
     """POST /v1/images/generations."""
 
     n: Annotated[int, BeforeValidator(_number), Field(ge=1, le=10)] | None = None
-    size: Annotated[str, AfterValidator(_image_size)] | None = None
+    size: Annotated[str, AfterValidator(_image_size)] | None = Field(None, examples=["64x64"])
     output_format: Literal["png", "webp", "jpeg"] | None = None
     output_compression: Annotated[int, BeforeValidator(_number), Field(ge=0, le=100)] | None = None
     response_format: Literal["b64_json"] | None = None

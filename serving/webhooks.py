@@ -33,9 +33,15 @@ def _known(types: list[str]) -> list[str]:
     return sorted(set(types))
 
 
-EventTypes = Annotated[list[str], Field(min_length=1, max_length=40), AfterValidator(_known)]
-Name = Annotated[Text, Field(min_length=1, max_length=200)]
-Url = Annotated[Text, Field(min_length=1, max_length=2048)]
+EventTypes = Annotated[
+    list[str],
+    Field(min_length=1, max_length=40, examples=[list(EVENT_TYPES)]),
+    AfterValidator(_known),
+]
+Name = Annotated[Text, Field(min_length=1, max_length=200, examples=["mine"])]
+Url = Annotated[
+    Text, Field(min_length=1, max_length=2048, examples=["https://hooks.example/reel"])
+]
 
 
 class _Fields(BaseModel):

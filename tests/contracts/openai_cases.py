@@ -311,7 +311,7 @@ def webhook_endpoints_crud(client: Client) -> None:
         return _webhook_endpoints_by_path(client)
     hooks: Any = client.webhooks
     assert hooks.event_types.list().data == ["video.completed", "video.failed"]
-    made_ = hooks.create(name="n", url="https://example.com/h", event_types=["video.failed"])
+    made_ = hooks.create(name="n", url="https://hooks.example/h", event_types=["video.failed"])
     assert made_.object == "webhook_endpoint" and made_.signing_secret.startswith("whsec_")
     found = hooks.retrieve(made_.id)
     assert (found.name, found.url, found.event_types) == (made_.name, made_.url, ["video.failed"])
@@ -319,7 +319,7 @@ def webhook_endpoints_crud(client: Client) -> None:
     changed = hooks.update(made_.id, name="m", event_types=["video.completed"])
     assert (changed.name, changed.event_types) == ("m", ["video.completed"])
     assert hooks.rotate_secret(made_.id).signing_secret != made_.signing_secret
-    second = hooks.create(name="2", url="https://example.com/2", event_types=["video.failed"])
+    second = hooks.create(name="2", url="https://hooks.example/2", event_types=["video.failed"])
     assert [hook.id for hook in hooks.list(limit=1)] == [second.id, made_.id]
     for hook in (made_, second):
         deleted = hooks.delete(hook.id)
@@ -328,14 +328,14 @@ def webhook_endpoints_crud(client: Client) -> None:
     assert missing.param == "webhook_endpoint_id"
     wrong = fails(
         openai.BadRequestError,
-        lambda: hooks.create(name="n", url="http://example.com", event_types=["video.failed"]),
+        lambda: hooks.create(name="n", url="http://hooks.example", event_types=["video.failed"]),
     )
     assert wrong.param == "url"
 
 
 def _webhook_endpoints_by_path(client: Client) -> None:
     hooks = Webhooks(client)
-    made_ = hooks.post("", name="n", url="https://example.com/h", event_types=["video.failed"])
+    made_ = hooks.post("", name="n", url="https://hooks.example/h", event_types=["video.failed"])
     changed = hooks.post(f"/{made_['id']}", name="m")
     assert (changed["name"], changed["url"]) == ("m", made_["url"])
     listed: Any = client.get("/webhook_endpoints", cast_to=object)
