@@ -23,6 +23,7 @@ from serving.service import ModelInfo
 @dataclass
 class World:
     settings: Settings
+    catalog: Catalog
     store: JobStore
     generator: FakeGenerator
     engine: Engine
@@ -87,8 +88,9 @@ def still_world(tmp_path_factory: pytest.TempPathFactory, empty_catalog: Path) -
 
 
 @contextmanager
-def running(catalog: Catalog, home: Path) -> Iterator[World]:
-    settings = Settings(home=home)
+def running(catalog: Catalog, home: Path, **options: Any) -> Iterator[World]:
+    """An app over `catalog`; `options` are settings."""
+    settings = Settings(home=home, **options)
     store = JobStore(catalog, settings.media_dir, ttl_s=3600, lease_s=60)
     generator = FakeGenerator()
     engine = Engine(store, lambda: generator, "3")
@@ -96,5 +98,5 @@ def running(catalog: Catalog, home: Path) -> Iterator[World]:
     app = create_app(settings, catalog, model, LocalEngine(engine))
     engine.start()
     with TestClient(app) as client:
-        yield World(settings, store, generator, engine, client)
+        yield World(settings, catalog, store, generator, engine, client)
     engine.stop()

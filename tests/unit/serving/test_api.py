@@ -1,7 +1,9 @@
 """The HTTP API over a store, an engine and a fake model."""
 
 import base64
+import dataclasses
 import io
+import json
 import threading
 import time
 
@@ -166,6 +168,79 @@ def test_progress_is_the_models_own(world):
     assert waiting["x_progress"]["queue_position"] == 1
     world.generator.gate.set()
     world.finish(waiting["id"])
+
+
+def test_a_spritesheet_shows_frames_spread_over_the_video(world):
+    video = world.finish(create(world, seconds=5, size="48x32")["id"])  # 40 frames, sheet of 32
+    sheet = Image.open(io.BytesIO(content(world, video["id"], "spritesheet")))
+    assert (sheet.format, sheet.size) == ("JPEG", (8 * 48, 3 * 32))
+    levels = np.asarray(sheet)[16::32, 24::48, 1].astype(int).ravel()
+    assert (np.diff(levels[:20]) > 0).all()  # every second of the 40 frames, in order
+
+
+def test_a_remix_keeps_all_but_the_words(world):
+    first = create(world, seed=4, steps=3, seconds=1, size="48x32", guidance=2)
+    url = f"/v1/videos/{first['id']}/remix"
+    world.finish(first["id"])
+    again = world.finish(world.client.post(url, json={"prompt": "blue"}).json()["id"])
+    assert again["remixed_from_video_id"] == first["id"] and again["prompt"] == "blue"
+    before, after = world.generator.requests
+    assert dataclasses.replace(before, prompt="blue") == after
+    other = world.client.post(url, json={"prompt": "blue", "seed": 5}).json()
+    world.client.delete(f"/v1/videos/{first['id']}")
+    other = world.finish(other["id"])
+    assert (other["x_seed"], other["remixed_from_video_id"]) == (5, first["id"])
+
+
+def test_a_remix_of_a_given_picture_begins_with_it_again(world):
+    files = {"input_reference": ("a.png", png())}
+    first = world.client.post("/v1/videos", data={"prompt": "a"}, files=files).json()
+    world.finish(first["id"])
+    again = world.client.post(f"/v1/videos/{first['id']}/remix", json={"prompt": "b"}).json()
+    world.client.delete(f"/v1/videos/{first['id']}")
+    assert world.finish(again["id"])["status"] == "completed"
+    assert (world.generator.requests[1].given == (10, 200, 30)).all()
+
+
+def test_a_character_is_a_first_frame_with_a_name(world):
+    clip = content(world, world.finish(create(world, seconds=1, size="48x32")["id"])["id"])
+    url = "/v1/videos/characters"
+    files = {"video": ("../../m.mp4", clip)}
+    mara = world.client.post(url, data={"name": "Mara"}, files=files).json()
+    assert world.client.get(f"{url}/{mara['id']}").json() == mara and mara["name"] == "Mara"
+    video = world.finish(create(world, character={"id": mara["id"]})["id"])
+    assert video["x_character_id"] == mara["id"]
+    (frame,) = world.generator.requests[1].given
+    assert np.abs(frame.astype(int) - frames_of(clip)[4]).mean() < 3  # its middle
+    both = {"prompt": "a", "character[id]": mara["id"]}
+    both = world.client.post("/v1/videos", data=both, files={"input_reference": png()})
+    assert (both.status_code, both.json()["error"]["param"]) == (400, "character")
+    assert world.client.delete(f"{url}/{mara['id']}").json()["deleted"]
+    assert world.client.get(f"{url}/{mara['id']}").status_code == 404
+    assert not [name for name in world.files() if name.startswith("char_")]
+
+
+def test_an_image_can_come_as_an_event(world):
+    body = {"prompt": "a b", "n": 2, "size": "32x32", "stream": True}
+    reply = world.client.post("/v1/images/generations", json=body)
+    assert reply.headers["content-type"].startswith("text/event-stream")
+    events = reply.text.strip().split("\n\n")
+    assert [event.split("\n")[0] for event in events] == ["event: image_generation.completed"] * 2
+    data = json.loads(events[0].split("data: ")[1])
+    assert Image.open(io.BytesIO(base64.b64decode(data["b64_json"]))).size == (32, 32)
+    assert data["usage"]["input_tokens"] == 2 and data["usage"]["output_tokens"] == 8
+    world.generator.error = MemoryError()
+    reply = world.client.post("/v1/images/generations", json=body)
+    assert reply.text.startswith("event: error") and "out_of_memory" in reply.text
+
+
+def test_metrics_count_jobs_and_requests_by_route(world):
+    world.finish(create(world)["id"])
+    world.client.get("/v1/videos/video_secret")
+    text = world.client.get("/metrics").text
+    assert 'reel_jobs{kind="video",status="completed"} 1.0' in text
+    assert 'route="/v1/videos/{video_id}",status="404"} 1.0' in text
+    assert "video_secret" not in text and "reel_queued_device_seconds 0.0" in text
 
 
 def test_deleting_a_running_video_frees_the_engine_and_the_disk(world):
