@@ -38,7 +38,8 @@ def _number(value: Any) -> Any:
     return value
 
 
-def _text(value: str) -> str:
+def plain_text(value: str) -> str:
+    """`value`, if every database and encoding can hold it."""
     if "\0" in value or any("\ud800" <= char <= "\udfff" for char in value):
         raise ValueError("contains characters that are not text (NUL or half a surrogate pair)")
     return value
@@ -46,7 +47,7 @@ def _text(value: str) -> str:
 
 def _said_something(value: str) -> str:
     if not value.strip():
-        raise ValueError("is empty; say in words what to generate")
+        raise ValueError("is empty; put it in words")
     return value
 
 
@@ -61,8 +62,8 @@ def _image_size(value: str) -> str:
     return value
 
 
-Text = Annotated[str, Field(max_length=MAX_PROMPT), AfterValidator(_text)]
-Id = Annotated[str, Field(max_length=200), AfterValidator(_text)]
+Text = Annotated[str, Field(max_length=MAX_PROMPT), AfterValidator(plain_text)]
+Id = Annotated[str, Field(max_length=200), AfterValidator(plain_text)]
 Prompt = Annotated[Text, AfterValidator(_said_something)]
 Seconds = Annotated[
     float, BeforeValidator(_number), Field(ge=MIN_SECONDS, le=MAX_SECONDS, allow_inf_nan=False)
@@ -150,7 +151,9 @@ class CharacterFields(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: Annotated[Text, Field(min_length=1, max_length=80), AfterValidator(_said_something)]
+    name: Annotated[
+        str, Field(max_length=80), AfterValidator(plain_text), AfterValidator(_said_something)
+    ]
 
 
 class ExtensionFields(Sampling):
@@ -198,10 +201,9 @@ def validate(cls: type[F], values: dict[str, Any]) -> F:
             param=name[:80],
             code="unknown_parameter",
         )
-    reason = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    reason = first["msg"].removeprefix("Value error, ")
+    reason = reason.replace("Input should be ", "must be ").replace("String should", "should")
     seen = repr(first["input"])
     seen = seen if len(seen) <= 80 else f"{seen[:77]}…"
-    if first["type"] != "value_error":
-        reason = f"must be {reason}" if "should" in first["msg"] else reason
     subject = "" if reason.startswith(("size", "each side")) else f"{name} "
     raise ApiError(f"{subject}{reason}; got {seen}.".capitalize(), param=param)

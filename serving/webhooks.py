@@ -15,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from infra.catalog import Catalog
 from infra.catalog_models import WebhookEndpoint, utc_now
 from serving.access import caller_of
-from serving.fields import Text, validate
+from serving.fields import plain_text, validate
 from serving.forms import json_body, json_schema
 from serving.happenings import EVENT_TYPES, event
 from serving.outbound import OutboundError, check_url
@@ -38,9 +38,13 @@ EventTypes = Annotated[
     Field(min_length=1, max_length=40, examples=[list(EVENT_TYPES)]),
     AfterValidator(_known),
 ]
-Name = Annotated[Text, Field(min_length=1, max_length=200, examples=["mine"])]
+Name = Annotated[
+    str, Field(min_length=1, max_length=200, examples=["mine"]), AfterValidator(plain_text)
+]
 Url = Annotated[
-    Text, Field(min_length=1, max_length=2048, examples=["https://hooks.example/reel"])
+    str,
+    Field(min_length=1, max_length=2048, examples=["https://hooks.example/reel"]),
+    AfterValidator(plain_text),
 ]
 
 

@@ -26,6 +26,7 @@ class FakeGenerator:
     def __init__(self, step_s: float = 0.0) -> None:
         self.step_s = step_s
         self.requests: list[Request] = []
+        self.steps_taken = 0
         self.gate: threading.Event | None = None
         self.error: Exception | None = None
 
@@ -48,6 +49,7 @@ class FakeGenerator:
                 if on_step is not None and not on_step(step - 1, total):
                     raise GenerationCancelled
             time.sleep(self.step_s)
+            self.steps_taken += 1
             if on_step is not None and not on_step(step, total):
                 raise GenerationCancelled
         return self._frames(request)
