@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.commands import books, clips, life, shots
+from flows.commands import books, clips, keys, life, shots
 from flows.commands.common import open_settings
 from infra.errors import InputError, ReelError
 
@@ -17,6 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Your own text-to-video model from your own footage.",
 )
+app.add_typer(keys.app, name="keys")
 
 
 def main() -> None:

@@ -13,7 +13,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
+
+from tests.contracts.server import serving
+from tests.postgres import postgres
 
 HERE = Path(__file__).parent
 LOCK = HERE / "openai-2.lock"
@@ -41,8 +45,18 @@ def client_folder(major: str, cache: Path = CACHE) -> Path | None:
     return folder
 
 
-def run(major: str, base_url: str) -> dict[str, str]:
-    """{case: "" or its traceback} of one major."""
+def run(major: str, home: Path) -> dict[str, str]:
+    """{case: "" or its traceback} of one major against a server that lives in `home`.
+
+    The server keeps its jobs in PostgreSQL for one major and in SQLite for the other.
+    """
+    with ExitStack() as stack:
+        settings = {"REEL_CATALOG_URL": stack.enter_context(postgres())} if major == "2" else {}
+        server = stack.enter_context(serving(home, 0.01, **settings))
+        return _run(major, f"{server.url}/v1")
+
+
+def _run(major: str, base_url: str) -> dict[str, str]:
     folder = client_folder(major)
     path = {"PYTHONPATH": str(folder)} if folder else {}
     done = subprocess.run(
@@ -60,12 +74,10 @@ def run(major: str, base_url: str) -> dict[str, str]:
 
 
 def main() -> None:
-    from tests.contracts.server import serving
-
     failed = 0
-    with tempfile.TemporaryDirectory() as home, serving(Path(home), 0.01) as server:
-        for major in MAJORS:
-            for case, error in run(major, f"{server.url}/v1").items():
+    for major in MAJORS:
+        with tempfile.TemporaryDirectory() as home:
+            for case, error in run(major, Path(home)).items():
                 failed += bool(error)
                 print(f"{major} {case}: {'failed' if error else 'ok'}\n{error}".rstrip())
     print(f"openai_contract_failed {failed}")

@@ -3,27 +3,22 @@
 import io
 import signal
 import time
-from collections.abc import Iterator
 
 import av
 import openai
 import pytest
 
 from tests.contracts import openai_cases, openai_contract
-from tests.contracts.server import Server, serving
+from tests.contracts.server import serving
 
 pytestmark = pytest.mark.filterwarnings("ignore:The Sora API:DeprecationWarning")
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with serving(tmp_path_factory.mktemp("serving"), 0.01) as server:
-        yield server
-
-
 @pytest.fixture(scope="module", params=openai_contract.MAJORS)
-def results(request: pytest.FixtureRequest, server: Server) -> dict[str, str]:
-    return openai_contract.run(request.param, f"{server.url}/v1")
+def results(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, str]:
+    return openai_contract.run(request.param, tmp_path_factory.mktemp("serving"))
 
 
 @pytest.mark.parametrize("case", [case.__name__ for case in openai_cases.CASES])

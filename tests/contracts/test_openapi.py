@@ -14,6 +14,7 @@ from sysconfig import get_path
 import pytest
 
 from tests.contracts.server import Server, serving
+from tests.postgres import postgres
 
 SECONDS = 30  # of the whole run
 ANSWERS = re.compile(r'reel_http_requests_total\{method="(\w+)",route="([^"]+)",status="(\d+)"\}')
@@ -21,7 +22,9 @@ ANSWERS = re.compile(r'reel_http_requests_total\{method="(\w+)",route="([^"]+)",
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with serving(tmp_path_factory.mktemp("serving"), 0.0) as server:
+    # PostgreSQL is the stricter database: what it refuses must have been refused before.
+    home = tmp_path_factory.mktemp("serving")
+    with postgres() as url, serving(home, 0.0, REEL_CATALOG_URL=url) as server:
         yield server
 
 

@@ -3,6 +3,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from flows import cli
 from infra.errors import GateError
@@ -49,6 +50,22 @@ def test_status_of_a_stopped_stack_exits_with_1(tmp_path: Path) -> None:
     done = _reel("status", home=tmp_path)
     assert done.returncode == 1
     assert next(line.split()[:2] for line in done.stdout.splitlines()) == ["prefect", "stopped"]
+
+
+def test_keys_are_shown_once_listed_and_revoked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REEL_HOME", str(tmp_path))
+    reel = CliRunner()
+    made = reel.invoke(cli.app, ["keys", "create", "film", "--scope", "read", "--quota", "60"])
+    key = made.stdout.strip()
+    assert made.exit_code == 0 and key.startswith("reel_")
+    listed = reel.invoke(cli.app, ["keys", "list"]).stdout
+    assert listed.split()[:3] == ["1", "film", "read"] and key not in listed
+    assert "60 s a day" in listed and "valid" in listed
+    assert reel.invoke(cli.app, ["keys", "revoke", "1"]).exit_code == 0
+    assert "revoked" in reel.invoke(cli.app, ["keys", "list"]).stdout
+    assert reel.invoke(cli.app, ["keys", "revoke", "2"]).exception is not None
 
 
 def test_error_made_on_purpose_shows_no_trace(
