@@ -5,7 +5,6 @@ import pytest
 from infra.catalog_models import ApiKey
 from infra.errors import InputError, NotFoundError
 from serving.access import create_key, find_caller, list_keys, revoke_key
-from tests.unit.serving.calls import png
 from tests.unit.serving.conftest import running
 
 
@@ -100,9 +99,6 @@ def test_keys_of_idempotency_are_the_tenants_own(guarded):
     ids = []
     for tenant in ("one", "one", "two"):
         headers = bearer(key(guarded, tenant)) | {"idempotency-key": "same"}
-        files = {"input_reference": ("a.png", png())}
-        reply = guarded.client.post(
-            "/v1/videos", data={"prompt": "a"}, files=files, headers=headers
-        )
+        reply = guarded.client.post("/v1/videos", json={"prompt": "a"}, headers=headers)
         ids.append(reply.json()["id"])
     assert ids[0] == ids[1] != ids[2]
