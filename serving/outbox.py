@@ -17,7 +17,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 
 from infra.catalog import Catalog
 from infra.catalog_models import WebhookDelivery, WebhookEndpoint, utc_now
@@ -30,6 +30,7 @@ POLL_S = 0.5
 ANSWER_WITHIN_S = 10.0
 BATCH = 16
 KEEP = timedelta(days=7)
+PRUNE_EVERY_S = 3600.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,11 +106,15 @@ class Outbox:
     def stop(self) -> None:
         """Stop; a delivery under way is made again by whoever looks next."""
         self._stop.set()
-        self._thread.join(ANSWER_WITHIN_S + 1)
+        self._thread.join(2)
 
     def _loop(self) -> None:
+        next_prune = 0.0
         while not self._stop.is_set():
             try:
+                if time.monotonic() >= next_prune:
+                    self.prune()
+                    next_prune = time.monotonic() + PRUNE_EVERY_S
                 if self.deliver_due():
                     continue
             except Exception:
@@ -127,6 +132,12 @@ class Outbox:
             else:
                 self._note(delivery.id, str(answer), taken=200 <= answer < 300)
         return len(due)
+
+    def prune(self) -> None:
+        """Forget deliveries that ended long ago."""
+        old = WebhookDelivery.ended_at < utc_now() - KEEP
+        with self._catalog.session() as session:
+            session.execute(delete(WebhookDelivery).where(old))
 
     def _claim(self) -> list[tuple[WebhookDelivery, WebhookEndpoint]]:
         now = utc_now()

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from infra.video import encode_mp4
-from tests.unit.serving.calls import frames_of, png
+from tests.unit.serving.calls import first_frame, frames_of, png
 from tests.unit.serving.conftest import *  # noqa: F403 - the fixtures
 
 OURS = re.compile(r"(video|char)_[0-9a-f]+(/[a-z]+(-1)?\.(png|video|mp4|webp|jpeg))?")
@@ -130,7 +130,7 @@ def test_a_picture_lies_as_its_metadata_says(world) -> None:
     reply = world.client.post("/v1/videos", data={"prompt": "a", "seconds": "1"}, files=files)
     video = world.finish(reply.json()["id"])
     assert video["status"] == "completed"
-    (given,) = world.generator.requests[0].given
+    given = first_frame(world, 0)
     assert given.shape == (64, 32, 3) and (given[:32] == (200, 0, 0)).all()
     assert frames_of(world.client.get(f"/v1/videos/{video['id']}/content").content).any()
 

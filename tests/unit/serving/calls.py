@@ -30,3 +30,8 @@ def content(world, video_id, variant="video") -> bytes:
     reply = world.client.get(f"/v1/videos/{video_id}/content", params={"variant": variant})
     assert reply.status_code == 200, reply.text
     return reply.content
+
+
+def first_frame(world, index) -> np.ndarray:
+    """The first frame (H, W, 3) that the model was given with its request of that index."""
+    return world.generator.requests[index].given[0]

@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from serving.outbound import OutboundError, fetch, post, resolve
-from tests.unit.serving.calls import png
+from tests.unit.serving.calls import first_frame, png
 from tests.unit.serving.conftest import running
 
 PUBLIC = "93.184.215.14"
@@ -128,7 +128,7 @@ def test_pictures_are_fetched_only_where_that_is_on(names, catalog, tmp_path):
         with running(catalog, tmp_path, **on) as world:
             reply = world.client.post("/v1/videos", json=body)
             assert world.finish(reply.json()["id"])["status"] == "completed"
-            assert (world.generator.requests[0].given == (10, 200, 30)).all()
+            assert (first_frame(world, 0) == (10, 200, 30)).all()
         with running(catalog, tmp_path, fetch_urls=True) as world:  # but not from inside
             reply = world.client.post("/v1/videos", json=body)
             assert reply.json()["error"]["code"] == "url_not_allowed"

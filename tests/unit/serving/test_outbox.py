@@ -122,6 +122,17 @@ def test_what_is_not_taken_comes_again_and_is_given_up_at_last(store, catalog):
     assert (row.status, row.last_answer) == ("given_up", "no answer (ConnectionRefusedError)")
 
 
+def test_deliveries_that_ended_long_ago_are_forgotten(store, catalog):
+    endpoint(catalog, "https://a.example")
+    for _ in range(3):
+        store.complete(claimed(store), [], {})
+    with catalog.session() as session:
+        old, new, _pending = session.scalars(select(WebhookDelivery).order_by(WebhookDelivery.id))
+        old.ended_at, new.ended_at = utc_now() - timedelta(days=8), utc_now()
+    Outbox(catalog, HERE).prune()
+    assert [row.id for row in deliveries(catalog)] == [2, 3]
+
+
 def test_a_lost_job_is_announced_too(store, catalog):
     endpoint(catalog, "https://a.example", event_types=["video.failed"])
     claim = claimed(store)
