@@ -11,7 +11,7 @@ import pwd
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,9 +27,16 @@ def program(name: str) -> str:
     return found
 
 
+class Postgres(str):
+    """The URL of a running server's database."""
+
+    restart: Callable[[], None]
+    """Kill the server as a crash would, and start it again."""
+
+
 @contextmanager
-def postgres() -> Iterator[str]:
-    """The URL of the running server's database; server and data are gone afterwards."""
+def postgres() -> Iterator[Postgres]:
+    """A running server; it and its data are gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="reel-pg-") as folder:
         user = _ordinary_user(Path(folder))
         data = Path(folder) / "data"
@@ -39,11 +46,20 @@ def postgres() -> Iterator[str]:
         log = ["--log", str(Path(folder) / "log")]
         _run([program("initdb"), "--pgdata", str(data), "--auth=trust", "--username=reel",
               "--no-sync", "--encoding=UTF8", "--locale=C"], user)  # fmt: skip
-        _run([*control, *log, "--options", options, "start"], user)
+        start = [*control, *log, "--options", options, "start"]
+        stop = [*control, "--mode=immediate", "stop"]
+
+        def restart() -> None:
+            _run(stop, user)
+            _run(start, user)
+
+        _run(start, user)
         try:
-            yield f"postgresql+psycopg://reel@/postgres?host={folder}"
+            url = Postgres(f"postgresql+psycopg://reel@/postgres?host={folder}")
+            url.restart = restart
+            yield url
         finally:
-            _run([*control, "--mode=immediate", "stop"], user)
+            _run(stop, user)
 
 
 def _ordinary_user(folder: Path) -> dict[str, Any]:

@@ -35,8 +35,8 @@ def client_folder(major: str, cache: Path = CACHE) -> Path | None:
     if not folder.is_dir():
         cache.mkdir(parents=True, exist_ok=True)
         new = Path(tempfile.mkdtemp(dir=cache))
-        uv = shutil.which("uv") or str(Path(sys.executable).with_name("uv"))
-        command = [uv, "pip", "install", "--quiet", "--no-deps", "--target", str(new)]
+        uv = Path(sys.executable).with_name("uv")
+        command = [str(uv), "pip", "install", "--quiet", "--no-deps", "--target", str(new)]
         subprocess.run([*command, "--python", sys.executable, "-r", str(LOCK)], check=True)
         try:
             new.rename(folder)
