@@ -4,6 +4,7 @@ import pytest
 
 from infra.catalog_models import ApiKey
 from infra.errors import InputError, NotFoundError
+from infra.settings import Settings
 from serving.access import create_key, find_caller, list_keys, revoke_key
 from tests.unit.serving.conftest import running
 
@@ -22,6 +23,31 @@ def key(world, tenant, **options):
 
 def bearer(key):
     return {"authorization": f"Bearer {key}"}
+
+
+@pytest.mark.parametrize(
+    ("host", "asked", "needs"),
+    [
+        ("127.0.0.1", "auto", False),
+        ("localhost", "auto", False),
+        ("::1", "auto", False),
+        ("0.0.0.0", "auto", True),
+        ("reel.example", "auto", True),
+        ("127.0.0.1", "required", True),
+        ("0.0.0.0", "off", False),
+    ],
+)
+def test_keys_are_needed_where_others_can_call(host, asked, needs):
+    assert Settings(host=host, api_keys=asked).needs_keys == needs
+
+
+def test_every_process_of_the_stack_knows_who_may_call_and_be_called(monkeypatch):
+    said = Settings(api_keys="required", private_hosts=["a.example"], fetch_urls=True)
+    for name, value in said.process_env().items():
+        monkeypatch.setenv(name, value)
+    heard = Settings()
+    for name in ("api_keys", "private_hosts", "fetch_urls", "queue_device_s"):
+        assert getattr(heard, name) == getattr(said, name)
 
 
 def test_only_the_hash_of_a_key_is_kept(catalog):
