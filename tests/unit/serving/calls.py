@@ -34,4 +34,4 @@ def content(world, video_id, variant="video") -> bytes:
 
 def first_frame(world, index) -> np.ndarray:
     """The first frame (H, W, 3) that the model was given with its request of that index."""
-    return world.generator.requests[index].given[0]
+    return world.generator.requests[index].given[0].frames[0]
