@@ -15,10 +15,12 @@ Shapes: N rows, D width, H heads, K channels a head, U distinct timesteps, P pat
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx
 
 from modeling.packing import Layout, attend
 
@@ -70,7 +72,7 @@ def timestep_features(t_U: Tensor, width: int) -> Tensor:
 
 
 def rotary(positions_N3: Tensor, head_width: int) -> Tensor:
-    """Unit complex numbers for rotary embedding over three axes, (N, 1, head_width / 2)."""
+    """Cosines and sines for rotary embedding over three axes, (N, 1, head_width / 2, 2)."""
     pairs = head_width // 2
     sizes = (pairs - 2 * (pairs // 3), pairs // 3, pairs // 3)
     angles = []
@@ -80,18 +82,56 @@ def rotary(positions_N3: Tensor, head_width: int) -> Tensor:
         )
         angles.append(positions_N3[:, axis : axis + 1].float() * frequencies)
     angle = torch.cat(angles, dim=-1)
-    return torch.polar(torch.ones_like(angle), angle)[:, None]
+    return torch.stack([angle.cos(), angle.sin()], dim=-1)[:, None]
 
 
 def rotate(x_NHK: Tensor, turn: Tensor) -> Tensor:
     """Apply rotary embedding (Su et al., 2021) to queries or keys: pairs of channels turn."""
-    pairs = torch.view_as_complex(x_NHK.float().unflatten(-1, (-1, 2)))
-    return torch.view_as_real(pairs * turn).flatten(-2).to(x_NHK.dtype)
+    pairs = x_NHK.float().unflatten(-1, (-1, 2))
+    if torch.compiler.is_compiling():  # compilers make no code for complex numbers
+        (x, y), (cos, sin) = pairs.unbind(-1), turn.unbind(-1)
+        turned = torch.stack([x * cos - y * sin, x * sin + y * cos], dim=-1)
+    else:
+        turned = torch.view_as_real(torch.view_as_complex(pairs) * torch.view_as_complex(turn))
+    return turned.flatten(-2).to(x_NHK.dtype)
 
 
 def norm(x_ND: Tensor) -> Tensor:
     """Layer norm without parameters: what follows is scaled by the timestep."""
     return F.layer_norm(x_ND, x_ND.shape[-1:])
+
+
+class SwiGLU(torch.autograd.Function):
+    """a * silu(b) of the two halves of a row (Shazeer, 2020).
+
+    Both gradients are written where they belong; autograd alone would make them apart, keep
+    silu(b), and copy the gradients together.
+    """
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, rows: Tensor) -> Tensor:
+        ctx.save_for_backward(rows)
+        up, gates = rows.chunk(2, dim=-1)
+        return F.silu(gates).mul_(up)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (rows,) = ctx.saved_tensors
+        up, gates = rows.chunk(2, dim=-1)
+        both = torch.empty_like(rows)
+        up_grad, gates_grad = both.chunk(2, dim=-1)
+        torch.mul(grad, F.silu(gates), out=up_grad)
+        torch.ops.aten.silu_backward.grad_input(grad * up, gates, grad_input=gates_grad)
+        return both
+
+
+def swiglu(rows: Tensor) -> Tensor:
+    """(N, 2 * hidden) -> (N, hidden)."""
+    if torch.compiler.is_compiling():  # which does better still
+        up, gates = rows.chunk(2, dim=-1)
+        return up * F.silu(gates)
+    out: Tensor = SwiGLU.apply(rows)
+    return out
 
 
 class Block(nn.Module):
@@ -117,19 +157,33 @@ class Block(nn.Module):
     def forward(
         self, x_ND: Tensor, table_U4D: Tensor, index_N: Tensor, turn: Tensor, layout: Layout
     ) -> Tensor:
-        table = table_U4D + self.modulation
-        scale, gate, scale_mlp, gate_mlp = table.index_select(0, index_N).unbind(1)
-        x_ND = torch.addcmul(x_ND, gate, self._attention(norm(x_ND) * scale, turn, layout))
-        up, gates = self.mlp_in(norm(x_ND) * scale_mlp).chunk(2, dim=-1)
-        return torch.addcmul(x_ND, gate_mlp, self.mlp_out(up * F.silu(gates)))
+        q_NHK, k_NHK, v_NHK = self.queries(x_ND, table_U4D, index_N, turn)
+        return self.mix(x_ND, attend(q_NHK, k_NHK, v_NHK, layout), table_U4D, index_N)
 
-    def _attention(self, x_ND: Tensor, turn: Tensor, layout: Layout) -> Tensor:
-        q, k, v = self.qkv(x_ND).unflatten(-1, (3, self.heads, -1)).unbind(1)
+    def queries(
+        self, x_ND: Tensor, table_U4D: Tensor, index_N: Tensor, turn: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """What attention needs: queries, keys and values, each (N, H, K)."""
+        scale, _, _, _ = self._modulation(table_U4D)
+        qkv = self.qkv(norm(x_ND) * scale.index_select(0, index_N))
+        q, k, v = qkv.unflatten(-1, (3, self.heads, -1)).unbind(1)
         # Normalised queries and keys keep attention logits bounded, so training stays stable.
         q = rotate(F.layer_norm(q, q.shape[-1:], self.q_gain), turn)
         k = rotate(F.layer_norm(k, k.shape[-1:], self.k_gain), turn)
-        out: Tensor = self.attention_out(attend(q, k, v.to(q.dtype), layout).flatten(1))
-        return out
+        return q, k, v.to(q.dtype)
+
+    def mix(self, x_ND: Tensor, attended_NHK: Tensor, table_U4D: Tensor, index_N: Tensor) -> Tensor:
+        """What follows attention: its output and the SwiGLU are added to the rows."""
+        _, gate, scale, gate_mlp = self._modulation(table_U4D)
+        out = self.attention_out(attended_NHK.flatten(1))
+        x_ND = torch.addcmul(x_ND, gate.index_select(0, index_N), out)
+        hidden = self.mlp_in(norm(x_ND) * scale.index_select(0, index_N))
+        out = self.mlp_out(swiglu(hidden))
+        return torch.addcmul(x_ND, gate_mlp.index_select(0, index_N), out)
+
+    def _modulation(self, table_U4D: Tensor) -> tuple[Tensor, ...]:
+        # Rows pick from each part by itself: gradients of a joint pick would be copied together.
+        return (table_U4D + self.modulation).unbind(1)
 
 
 class DiT(nn.Module):
@@ -174,7 +228,7 @@ class DiT(nn.Module):
         # Scales start at one, gates at zero.
         table_U4D = table_U4D + table_U4D.new_tensor([1, 0, 1, 0]).view(1, 4, 1)
         turn = rotary(rows.positions_N3, width // self.config.heads)
-        x_ND = x_ND + self.place(torch.view_as_real(turn).flatten(1).to(x_ND.dtype))
+        x_ND = x_ND + self.place(turn.flatten(1).to(x_ND.dtype))
         for block in self.blocks:
             x_ND = block(x_ND, table_U4D, rows.timestep_index_N, turn, rows.layout)
         scale = (1 + self.out_scale(hidden_UD)).index_select(0, rows.timestep_index_N)

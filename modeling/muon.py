@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # quintic coefficients of the method's authors
@@ -19,7 +20,8 @@ ITERATIONS = 5
 class Muon(torch.optim.Optimizer):
     """One learning rate for any matrix: updates have the root mean square of AdamW's (0.2).
 
-    Convolution kernels count as matrices of (out, in * height * width).
+    Convolution kernels count as matrices of (out, in * height * width). Sharded matrices are
+    gathered, since orthogonality is a property of the whole; the workers share that work.
     """
 
     def __init__(
@@ -44,14 +46,46 @@ class Muon(torch.optim.Optimizer):
                 if not state:
                     state["momentum"] = torch.zeros_like(parameter)
                 state["momentum"].lerp_(parameter.grad, 1 - group["momentum"])
-                update = parameter.grad.lerp(state["momentum"], group["momentum"]).flatten(1)
-                by_shape[update.shape].append((parameter, update))
+                update = whole(parameter.grad.lerp(state["momentum"], group["momentum"]))
+                by_shape[update.flatten(1).shape].append((parameter, update.flatten(1)))
             for shape, pairs in by_shape.items():
-                updates = orthogonal(torch.stack([update for _, update in pairs]))
+                stacked = torch.stack([update for _, update in pairs])
+                share = is_sharded(pairs[0][0])
+                updates = orthogonal_together(stacked) if share else orthogonal(stacked)
                 rate = group["lr"] * 0.2 * max(shape) ** 0.5
                 for (parameter, _), update in zip(pairs, updates, strict=True):
                     parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                    parameter.add_(update.view_as(parameter), alpha=-rate)
+                    parameter.add_(part(update.view(parameter.shape), parameter), alpha=-rate)
+
+
+def is_sharded(parameter: Tensor) -> bool:
+    """Whether this worker has only a part of it (FSDP2)."""
+    return hasattr(parameter, "full_tensor")  # a DTensor, whose module takes a second to import
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """All of a tensor that may be sharded, gathered from the workers."""
+    return tensor.full_tensor() if is_sharded(tensor) else tensor  # type: ignore[attr-defined]
+
+
+def part(tensor: Tensor, like: Tensor) -> Tensor:
+    """What of a whole tensor belongs to this worker's part of `like`."""
+    if not is_sharded(like):
+        return tensor
+    from torch.distributed.tensor import DTensor, distribute_tensor
+
+    assert isinstance(like, DTensor)
+    return distribute_tensor(tensor, like.device_mesh, like.placements, src_data_rank=None)
+
+
+def orthogonal_together(updates_BMN: Tensor) -> Tensor:
+    """`orthogonal`, of which each worker does its share of the matrices."""
+    rank, world = dist.get_rank(), dist.get_world_size()
+    out = torch.zeros_like(updates_BMN)
+    if rank < len(out):
+        out[rank::world] = orthogonal(updates_BMN[rank::world])
+    dist.all_reduce(out)
+    return out
 
 
 def orthogonal(updates_BMN: Tensor) -> Tensor:

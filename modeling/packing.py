@@ -44,6 +44,8 @@ def attend(q_NHD: Tensor, k_NHD: Tensor, v_NHD: Tensor, layout: Layout) -> Tenso
         assert isinstance(out, Tensor)
         return out
     runs = layout.runs
+    if len(runs) == 1:
+        return _attend_stacked(q_NHD, k_NHD, v_NHD, runs[0][0])
     parts = [
         part.split([count * length for count, length in runs]) for part in (q_NHD, k_NHD, v_NHD)
     ]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Literal
 
 from infra.errors import NotFoundError
 from modeling.dit import DiTConfig
@@ -34,7 +35,12 @@ class OptimizerRecipe:
 
     steps: int
     batch: int
+    """Clips of a packed batch, where `token_budget` does not say how many rows it may have."""
     learning_rate: float
+    token_budget: int = 0
+    """Rows of text and patches that a packed batch has at most; 0 counts clips."""
+    accumulate: int = 1
+    """Packed batches of each worker that make one step."""
     muon_learning_rate: float = 0.0
     """For matrices inside blocks; 0 leaves them to AdamW too."""
     warmup_steps: int = 50
@@ -43,6 +49,9 @@ class OptimizerRecipe:
     beta2: float = 0.95
     weight_decay: float = 0.01
     max_norm: float = 1.0
+    """A longer gradient is shortened to this, or to `clip_sigmas` above what is usual."""
+    clip_sigmas: float = 3.0
+    """Standard deviations above the running mean of gradient norms; 0 leaves `max_norm` alone."""
     ema: float = 0.995
 
 
@@ -63,6 +72,22 @@ class PerceptualRecipe:
     weight: float = 0.1
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComputeRecipe:
+    """How a step is computed; `modeling/parallel.py` does it. Weights and averages are float32."""
+
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of matrix products and what lies between them."""
+    checkpointing: Literal["none", "selective", "full"] = "none"
+    """Blocks that are computed again in the backward pass and not remembered."""
+    checkpoint_every: int = 2
+    """One block in so many, when selective."""
+    compile: bool = False
+    """Compile each block, which takes a minute at first."""
+    shard: bool = False
+    """Spread weights, gradients and optimizer over the workers (FSDP2)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,9 +130,12 @@ class TransformerRecipe:
     noise: NoiseRecipe = field(default_factory=NoiseRecipe)
     sampler: SamplerRecipe = field(default_factory=SamplerRecipe)
     rollout: RolloutRecipe = field(default_factory=RolloutRecipe)
+    compute: ComputeRecipe = field(default_factory=ComputeRecipe)
     caption_drop: float = 0.1
     image_share: float = 0.1
     """Share of documents that are single frames."""
+    watch_every: int = 500
+    """Steps between two looks at samples and at the held-out loss; 0 never looks."""
 
 
 @dataclass(frozen=True, kw_only=True)

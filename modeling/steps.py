@@ -35,14 +35,16 @@ from modeling.data import Clip, load_pixels
 from modeling.dit import DiT
 from modeling.latents import measure_statistics, read_latents, write_latents
 from modeling.perceptual import perceptual_loss
+from modeling.loader import LatentStore, Loader
 from modeling.recipes import ModelRecipe, OptimizerRecipe
 from modeling.text import TextEncoder, Tokenizer
-from modeling.train_dit import SampleMaker, dit_loss
+from modeling.train_dit import SampleMaker, velocity_error
 from modeling.train_vae import WindowSampler, start_linear, vae_loss
 from modeling.trainer import Counters, Trainer
 from modeling.vae import VideoVAE
 from modeling.vae_files import adopted_vae, check_compression, read_vae, write_vae
 from modeling.weights import file_hash
+from modeling.watch import Watch
 
 LOG_EVERY_STEPS = 20
 CHART = "loss.png"
@@ -201,36 +203,47 @@ def train_dit(bench: Bench, should_stop: Callable[[], bool]) -> dict[str, Any]:
     if (done := bench.done("dit")) is not None:
         return done
     check_memory(bench.recipe)
-    captions = {c.clip_id: c.caption for c in bench.clips() if c.split == "train"}
-    clips = read_latents(bench.lake, bench.vae_hash, captions)
+    clips = bench.clips()
+    captions = {clip.clip_id: clip.caption for clip in clips if clip.split == "train"}
+    store = LatentStore(bench.lake, bench.vae_hash, captions)
     tokenizer = Tokenizer.from_captions(captions.values())
-    torch.manual_seed(bench.recipe.seed)
+    seed = bench.recipe.seed
+    torch.manual_seed(seed)
     dit, text = DiT(recipe.config), TextEncoder(len(tokenizer), recipe.config.text_width)
     trainer = Trainer(
         {"dit": dit, "text": text},
-        SampleMaker(clips, tokenizer, recipe, bench.recipe.data.fps),
-        lambda samples, _generator: dit_loss(dit, text, samples),
+        Loader(store, SampleMaker(tokenizer, recipe, bench.recipe.data.fps), recipe, seed=seed),
+        lambda samples, _generator: velocity_error(dit, text, samples),
         recipe.optimizer,
         bench.dit_folder,
-        seed=bench.recipe.seed,
+        seed=seed,
         tag=fingerprint(recipe),
         checkpoint_s=bench.settings.checkpoint_s,
+        compute=recipe.compute,
     )
+    held = [clip for clip in clips if clip.split == "val"]
+    vae = bench.load_vae()
     with ExitStack() as stack:
         log = TrainingLog(bench, stack, "reel/dit", recipe.optimizer, trainer.rank)
-        trainer.fit(log, should_stop)
+        watch = Watch(bench.recipe, vae, tokenizer, held, log.run, bench.dit_folder)
+
+        def look(step: int) -> None:
+            averaged_dit, averaged_text = trainer.averaged("dit"), trainer.averaged("text")
+            if trainer.rank == 0:
+                watch(step, averaged_dit, averaged_text)
+
+        trainer.fit(log, should_stop, look, recipe.watch_every)
+        averaged_dit, averaged_text = trainer.averaged("dit"), trainer.averaged("text")
         if trainer.rank or trainer.counters.step < recipe.optimizer.steps:
             return {}
-        averaged_dit, averaged_text = trainer.ema["dit"], trainer.ema["text"]
         assert isinstance(averaged_dit, DiT) and isinstance(averaged_text, TextEncoder)
         lineage = {
             "release": bench.release.name,
             "vae_hash": bench.vae_hash,
             "mlflow_run_id": log.run_id,
-            "training_clips": len(clips),
+            "training_clips": len(store),
         }
         folder = bench.dit_folder / "bundle"
-        vae = bench.load_vae()
         save_bundle(folder, bench.recipe, vae, averaged_dit, averaged_text, tokenizer, lineage)
         return log.finish(bench.dit_folder, trainer.counters) | {"bundle": str(folder)}
 
@@ -336,6 +349,8 @@ class TrainingLog:
             "loss": self.curve[-1][1],
             "loader_wait_share": counters.wait_s / max(counters.train_s + counters.wait_s, 1e-9),
             "skipped_steps": float(counters.skipped_steps),
+            "clipped_steps": float(counters.clipped_steps),
+            "watch_s": counters.watch_s,
             "train_s": counters.train_s,
         }
         self.run.metrics(figures, step=counters.step)

@@ -21,6 +21,7 @@ from modeling.latents import LatentClip
 from modeling.noise import add_noise, sample_given, sample_timesteps
 from modeling.recipes import TransformerRecipe
 from modeling.text import NULL, TextEncoder, Tokenizer, token_tensor
+from modeling.trainer import Summed
 from modeling.vae import GROUP
 
 
@@ -39,29 +40,23 @@ class Sample:
 
 
 class SampleMaker:
-    """Draws batches: a random window of a random clip, a random pattern of what is given, noise."""
+    """Makes samples: a random window of a clip, a random pattern of what is given, noise."""
 
-    def __init__(
-        self,
-        clips: Sequence[LatentClip],
-        tokenizer: Tokenizer,
-        recipe: TransformerRecipe,
-        fps: float,
-    ) -> None:
-        self.clips, self.recipe, self.fps = clips, recipe, fps
-        self.tokens = [tokenizer.encode(clip.caption) for clip in clips]
+    def __init__(self, tokenizer: Tokenizer, recipe: TransformerRecipe, fps: float) -> None:
+        self.tokenizer, self.recipe, self.fps = tokenizer, recipe, fps
 
-    def __call__(self, rng: Generator) -> list[Sample]:
-        picked = torch.randint(len(self.clips), (self.recipe.optimizer.batch,), generator=rng)
-        return [self._sample(index, rng) for index in picked.tolist()]
+    def tokens(self, caption: str) -> int:
+        """Rows of text that a caption takes."""
+        return len(self.tokenizer.encode(caption))
 
-    def _sample(self, index: int, rng: Generator) -> Sample:
-        windows = self.clips[index].windows_WGChw
+    def sample(self, clip: LatentClip, image: bool, rng: Generator) -> Sample:
+        """One document; as an `image`, it is the first frame of the window alone."""
+        windows = clip.windows_WGChw
         latents = windows[int(torch.randint(len(windows), (), generator=rng))]
-        drop, image = torch.rand(2, generator=rng).tolist()
-        if image < self.recipe.image_share:
+        drop = float(torch.rand((), generator=rng)) < self.recipe.caption_drop
+        if image:
             latents = latents[:1]
-        tokens = [NULL] if drop < self.recipe.caption_drop else self.tokens[index]
+        tokens = [NULL] if drop else self.tokenizer.encode(clip.caption)
         noise, config = self.recipe.noise, self.recipe.config
         chance = float(torch.rand((), generator=rng))
         skipped = int(len(latents) > 2 and chance < noise.midstream_share)
@@ -104,10 +99,16 @@ def noised(
 
 def dit_loss(dit: DiT, text: TextEncoder, samples: Sequence[Sample]) -> Tensor:
     """Mean squared velocity error over all values that were asked for, in the whole batch."""
-    ids = token_tensor(token for sample in samples for token in sample.tokens)
+    return velocity_error(dit, text, samples).mean
+
+
+def velocity_error(dit: DiT, text: TextEncoder, samples: Sequence[Sample]) -> Summed:
+    """Squared velocity error of all values that were asked for, and how many they are."""
+    device = dit.kind.device
+    ids = token_tensor(token for sample in samples for token in sample.tokens).to(device)
     features = text(ids).split([len(sample.tokens) for sample in samples])
     documents = [
-        Document(s.noisy_GChw, feature, s.timesteps_Gyx, s.given_Gyx, s.fps, s.opens, s.memory)
+        Document(s.noisy_GChw.to(device), feature, s.timesteps_Gyx, s.given_Gyx, s.fps, s.opens, s.memory)
         for s, feature in zip(samples, features, strict=True)
     ]
     rows = pack(documents, dit.config)
@@ -116,5 +117,5 @@ def dit_loss(dit: DiT, text: TextEncoder, samples: Sequence[Sample]) -> Tensor:
     for sample in (samples[index] for index in table_order(documents)):
         asked = ~over_rows(sample.given_Gyx, grid_of(sample.noisy_GChw, dit.config))
         wanted.append(patchify(sample.velocity_GChw, dit.config.patch)[asked])
-    error: Tensor = (predicted - torch.cat(wanted)).square().mean()
-    return error
+    error = (predicted - torch.cat(wanted).to(device)).square()
+    return Summed(error.sum(), error.numel())

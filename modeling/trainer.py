@@ -1,22 +1,24 @@
-"""The training loop that the VAE and the transformer share: one optimizer, EMA, exact resume.
+"""The training loop that the VAE and the transformer share: packed batches, EMA, exact resume.
 
-    trainer = Trainer({"dit": dit, "text": text}, loss, recipe, folder, seed=0)
+    trainer = Trainer({"dit": dit, "text": text}, loader, loss, recipe, folder, seed=0, tag="…")
     trainer.fit(report=..., should_stop=...)
 
-All randomness of a step comes from (seed, step, rank), so a run that was killed and resumed from
-its checkpoint ends where an uninterrupted one would. The loop knows nothing of Ray: with an
-initialised process group it averages gradients over the ranks, and rank 0 writes the checkpoints.
+All randomness comes from the seed and from what it is for, and the loader's position is part of the
+checkpoint, so a run that was killed and resumed ends where an uninterrupted one would. The loop
+knows nothing of Ray: with an initialised process group gradients are summed over the workers, and
+rank 0 writes the checkpoints. How modules are spread over the workers is `modeling/parallel.py`.
 """
 
 import copy
-import os
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -24,11 +26,58 @@ from torch import Generator, Tensor, nn
 
 from infra.errors import InputError
 from infra.recipes import fingerprint
-from modeling.muon import Muon
-from modeling.recipes import OptimizerRecipe
+from modeling.checkpoint import load_module, load_optimizer, read_checkpoint, write_checkpoint
+from modeling.optimization import NormRecord, gradient_norm, make_optimizers, rate_factor
+from modeling.parallel import (
+    autocast,
+    filled,
+    gather,
+    local,
+    parallelize,
+    shard,
+    shards,
+    sum_over_workers,
+)
+from modeling.recipes import ComputeRecipe, OptimizerRecipe
 
 Batch = TypeVar("Batch")
-CHECKPOINT = "checkpoint.pt"
+Made_co = TypeVar("Made_co", covariant=True)
+BATCHES_AHEAD = 4
+MAX_SKIPPED_IN_A_ROW = 100
+COUNTED = ("skipped_steps", "clipped_steps")
+
+
+class Summed(NamedTuple):
+    """A loss as a sum over so many values: means of batches of unequal size cannot be added."""
+
+    total: Tensor
+    values: int
+
+    @property
+    def mean(self) -> Tensor:
+        return self.total / self.values
+
+
+class Source(Protocol[Made_co]):
+    """Where batches come from. `next` decides which is the next one, and returns what makes it:
+    that may run on a thread, at any time. `position` is where the next `next` goes on."""
+
+    position: dict[str, Any]
+
+    def next(self) -> Callable[[], Made_co]: ...
+
+
+class Drawn(Generic[Batch]):
+    """Batches drawn at random: the n-th of a worker comes from (seed, n, rank) alone."""
+
+    def __init__(self, make: Callable[[Generator], Batch], seed: int, rank: int) -> None:
+        self.make, self.seed, self.rank = make, seed, rank
+        self.position: dict[str, Any] = {"batch": 0}
+
+    def next(self) -> Callable[[], Batch]:
+        number = self.position["batch"]
+        self.position = {"batch": number + 1}
+        return partial(self.make, rng(self.seed, number, self.rank))
 
 
 @dataclass
@@ -37,8 +86,12 @@ class Counters:
 
     step: int = 0
     skipped_steps: int = 0
+    skipped_in_a_row: int = 0
+    clipped_steps: int = 0
     train_s: float = 0.0
     wait_s: float = 0.0
+    watch_s: float = 0.0
+    norms: NormRecord = field(default_factory=NormRecord)
 
 
 def rng(seed: int, step: int, rank: int = 0) -> Generator:
@@ -47,110 +100,176 @@ def rng(seed: int, step: int, rank: int = 0) -> Generator:
 
 
 class Trainer(Generic[Batch]):
-    """Minimise `loss(batch)` over batches made by `make_batch(rng)`.
+    """Minimise the mean of `loss(batch, rng)` over the batches of a source.
 
-    `make_batch` runs one step ahead on a thread of its own; the time the loop waits for it is
-    counted in `counters.wait_s`. `ema` holds averaged copies of the modules: what one ships.
+    A step takes `recipe.accumulate` batches of each worker. The loss is a mean over all values of
+    the step, on whichever worker and in whichever batch, when `loss` gives their sum and count; a
+    loss that is a mean counts as one value. A plain function of an rng is a source of its own.
+
+    Batches are made ahead on threads; the time the loop waits for them is counted in
+    `counters.wait_s`. `averaged` gives the averaged copies of the modules: what one ships.
     """
 
     def __init__(
         self,
         modules: dict[str, nn.Module],
-        make_batch: Callable[[Generator], Batch],
-        loss: Callable[[Batch, Generator], Tensor],
+        source: Source[Batch] | Callable[[Generator], Batch],
+        loss: Callable[[Batch, Generator], Summed | Tensor],
         recipe: OptimizerRecipe,
         folder: Path,
         *,
         seed: int,
         tag: str,
         checkpoint_s: float = 30.0,
+        compute: ComputeRecipe | None = None,
     ) -> None:
+        self.rank = dist.get_rank() if dist.is_initialized() else 0
+        self.world = dist.get_world_size() if dist.is_initialized() else 1
         self.modules, self.recipe, self.folder, self.seed = modules, recipe, folder, seed
-        self.make_batch, self.loss, self.checkpoint_s = make_batch, loss, checkpoint_s
+        self.source: Source[Batch] = Drawn(source, seed, self.rank) if callable(source) else source
+        self.loss, self.checkpoint_s = loss, checkpoint_s
+        self.compute = compute or ComputeRecipe()
         self.tag = f"{tag}-{fingerprint(recipe)}-{seed}"
         self.counters = Counters()
         self.ema = {name: copy.deepcopy(module) for name, module in modules.items()}
-        for module in self.ema.values():
-            module.requires_grad_(False)
+        self._templates = {
+            name: copy.deepcopy(module).to("meta") for name, module in modules.items()
+        }
+        for name, averaged in self.ema.items():
+            shard(averaged.requires_grad_(False), self.compute)
+            parallelize(modules[name], self.compute)
         self.parameters: list[Tensor] = [
             p for module in modules.values() for p in module.parameters()
         ]
+        self.device = self.parameters[0].device
         self.optimizers = make_optimizers(modules, recipe)
         self.peaks = (recipe.learning_rate, recipe.muon_learning_rate)[: len(self.optimizers)]
-        self.rank = dist.get_rank() if dist.is_initialized() else 0
-        self.world = dist.get_world_size() if dist.is_initialized() else 1
+        self._position = self.source.position
 
     def fit(
         self,
         report: Callable[[Counters, dict[str, float]], None],
         should_stop: Callable[[], bool] = lambda: False,
+        watch: Callable[[int], None] = lambda _step: None,
+        watch_every: int = 0,
     ) -> None:
         """Train to `recipe.steps`, from the folder's checkpoint when there is one.
 
-        `report(counters, metrics)` is called after every step. When `should_stop` turns True the
-        loop saves a checkpoint and returns early.
+        `report(counters, metrics)` is called after every step, and `watch(step)` after each
+        `watch_every`-th but the last, by all workers. When `should_stop` turns True for one of
+        them, all save a checkpoint and return early.
+
+        Raises:
+            InputError: too many steps in a row came to no finite gradient.
         """
         self.resume()
         saved_at = time.monotonic()
+        stopping, _ = self._agreed(should_stop(), False)
         with self._prefetched() as batches:
-            while self.counters.step < self.recipe.steps and not should_stop():
-                metrics = self._step(next(batches))
-                report(self.counters, metrics)
-                if time.monotonic() - saved_at > self.checkpoint_s:
+            while self.counters.step < self.recipe.steps and not stopping:
+                report(self.counters, self._step(batches))
+                step = self.counters.step
+                if watch_every and step % watch_every == 0 and step < self.recipe.steps:
+                    started = time.monotonic()
+                    watch(step)
+                    self.counters.watch_s += time.monotonic() - started
+                due = time.monotonic() - saved_at > self.checkpoint_s
+                stopping, due = self._agreed(should_stop(), due)
+                if due:
                     self.save()
                     saved_at = time.monotonic()
         self.save()
 
-    def _step(self, batch: Batch) -> dict[str, float]:
-        started = time.monotonic()
-        step = self.counters.step
+    def averaged(self, name: str) -> nn.Module:
+        """The average of a module, whole. All workers have to call it; it is rank 0's to use."""
+        if not shards(self.compute):
+            return self.ema[name]
+        return filled(self._templates[name], gather(self.ema[name].state_dict()))
+
+    def _step(self, batches: Iterator[Batch]) -> dict[str, float]:
+        step, waited, started = self.counters.step, self.counters.wait_s, time.monotonic()
         factor = rate_factor(step, self.recipe)
         for optimizer, peak in zip(self.optimizers, self.peaks, strict=True):
             optimizer.zero_grad(set_to_none=True)
             for group in optimizer.param_groups:
                 group["lr"] = peak * factor
-        loss = self.loss(batch, rng(self.seed + 1, step, self.rank))
-        loss.backward()
-        self._average_gradients()
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.recipe.max_norm)
-        if torch.isfinite(norm):
+        loss = self._accumulate(batches, step)
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        norm, limit = gradient_norm(gradients), self.counters.norms.limit(self.recipe)
+        if norm < float("inf"):
+            if norm > limit:
+                torch._foreach_mul_(local(gradients), limit / (norm + 1e-6))
+                self.counters.clipped_steps += 1
+            self.counters.norms.add(min(norm, limit))
             for optimizer in self.optimizers:
                 optimizer.step()
             self._average_weights(step)
+            self.counters.skipped_in_a_row = 0
         else:
-            self.counters.skipped_steps += 1
+            self._skip(norm)
         self.counters.step += 1
-        self.counters.train_s += time.monotonic() - started
-        return {"loss": loss.item(), "grad_norm": norm.item(), "rate_factor": factor}
+        waited = self.counters.wait_s - waited
+        self.counters.train_s += time.monotonic() - started - waited
+        counts = {name: float(getattr(self.counters, name)) for name in COUNTED}
+        return {"loss": loss, "grad_norm": norm, "rate_factor": factor} | counts
 
-    def _average_gradients(self) -> None:
-        if self.world == 1:
-            return
-        grads = [p.grad for p in self.parameters if p.grad is not None]
-        flat = torch.cat([g.flatten() for g in grads])
-        dist.all_reduce(flat)
-        flat /= self.world
-        for grad, part in zip(grads, flat.split([g.numel() for g in grads]), strict=True):
-            grad.copy_(part.view_as(grad))
+    def _accumulate(self, batches: Iterator[Batch], step: int) -> float:
+        """Leave the gradients of the step's mean loss, over all batches and workers."""
+        summed = torch.zeros(2, dtype=torch.float64, device=self.device)
+        for number in range(self.recipe.accumulate):
+            batch = next(batches)
+            generator = rng(self.seed + 1, step * self.recipe.accumulate + number, self.rank)
+            with autocast(self.compute, self.device):
+                found = self.loss(batch, generator)
+            part = Summed(found, 1) if isinstance(found, Tensor) else found
+            part.total.backward()
+            summed[0] += part.total.detach()
+            summed[1] += part.values
+        gradients = local([p.grad for p in self.parameters if p.grad is not None])
+        scale = 1.0
+        if self.world > 1:
+            dist.all_reduce(summed)
+            if shards(self.compute):
+                scale = self.world  # what was sharded was averaged over the workers already
+            else:
+                sum_over_workers(gradients)
+        total, count = summed.tolist()
+        if scale != count:
+            torch._foreach_mul_(gradients, scale / count)
+        return float(total / count)
+
+    def _skip(self, norm: float) -> None:
+        self.counters.skipped_steps += 1
+        self.counters.skipped_in_a_row += 1
+        if self.counters.skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW:
+            raise InputError(
+                f"the gradient was {norm} in {MAX_SKIPPED_IN_A_ROW} steps in a row, up to step "
+                f"{self.counters.step}; lower the learning rate, or look for broken clips"
+            )
 
     @torch.no_grad()
     def _average_weights(self, step: int) -> None:
         # The average warms up, or it would remember the random start for hundreds of steps.
         decay = min(self.recipe.ema, (1 + step) / (10 + step))
         averaged: list[Tensor] = [p for module in self.ema.values() for p in module.parameters()]
-        torch._foreach_lerp_(averaged, self.parameters, 1 - decay)
+        torch._foreach_lerp_(local(averaged), local(self.parameters), 1 - decay)
 
     @contextmanager
     def _prefetched(self) -> Iterator[Iterator[Batch]]:
-        pool = ThreadPoolExecutor(1, thread_name_prefix="batches")
+        pool = ThreadPoolExecutor(2, thread_name_prefix="batches")
+        ahead: deque[tuple[Future[Batch], dict[str, Any]]] = deque()
 
         def batches() -> Iterator[Batch]:
-            upcoming = pool.submit(self.make_batch, self._batch_rng(self.counters.step))
             while True:
+                while len(ahead) < BATCHES_AHEAD:
+                    made = pool.submit(self.source.next())
+                    ahead.append((made, self.source.position))
                 started = time.monotonic()
+                upcoming, position = ahead.popleft()
                 batch = upcoming.result()
                 self.counters.wait_s += time.monotonic() - started
-                upcoming = pool.submit(self.make_batch, self._batch_rng(self.counters.step + 1))
+                # What is made ahead and not used is made again after a resume.
+                self._position = position
                 yield batch
 
         try:
@@ -158,24 +277,30 @@ class Trainer(Generic[Batch]):
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def _batch_rng(self, step: int) -> Generator:
-        return rng(self.seed, step, self.rank)
+    def _agreed(self, *flags: bool) -> list[bool]:
+        """Each flag, True when any worker has it True: they must not part."""
+        if self.world == 1:
+            return list(flags)
+        votes = torch.tensor(flags, dtype=torch.int32, device=self.device)
+        dist.all_reduce(votes)
+        return [vote > 0 for vote in votes.tolist()]
 
     def save(self) -> None:
-        """Write the checkpoint: a reader finds the old one or the new one, never a part."""
-        if self.rank:
-            return
+        """Write the checkpoint: a reader finds the old one or the new one, never a part.
+
+        All workers have to call it; sharded tensors are gathered one by one.
+        """
         state: dict[str, Any] = {
             "tag": self.tag,
             "counters": asdict(self.counters),
+            "position": self._position,
             "modules": {name: module.state_dict() for name, module in self.modules.items()},
             "ema": {name: module.state_dict() for name, module in self.ema.items()},
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
         }
-        self.folder.mkdir(parents=True, exist_ok=True)
-        temporary = self.folder / f".{CHECKPOINT}.{os.getpid()}"
-        torch.save(state, temporary)
-        temporary.replace(self.folder / CHECKPOINT)
+        whole = gather(state) if shards(self.compute) else state
+        if self.rank == 0:
+            write_checkpoint(self.folder, whole)
 
     def resume(self) -> None:
         """Continue from the folder's checkpoint, if there is one.
@@ -183,48 +308,14 @@ class Trainer(Generic[Batch]):
         Raises:
             InputError: the checkpoint is of another recipe or seed.
         """
-        path = self.folder / CHECKPOINT
-        if not path.exists():
+        state = read_checkpoint(self.folder, self.tag)
+        if state is None:
             return
-        state = torch.load(path, weights_only=True)
-        if state["tag"] != self.tag:
-            raise InputError(
-                f"the checkpoint in {path} was made by recipe {state['tag']}, not {self.tag}; "
-                "delete it or train in another folder"
-            )
-        self.counters = Counters(**state["counters"])
+        norms = NormRecord(**state["counters"].pop("norms"))
+        self.counters = Counters(**state["counters"], norms=norms)
+        self._position = self.source.position = state["position"]
         for name, module in self.modules.items():
-            module.load_state_dict(state["modules"][name])
-            self.ema[name].load_state_dict(state["ema"][name])
+            load_module(module, state["modules"][name])
+            load_module(self.ema[name], state["ema"][name])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
-
-
-def make_optimizers(
-    modules: dict[str, nn.Module], recipe: OptimizerRecipe
-) -> list[torch.optim.Optimizer]:
-    """AdamW, and Muon for the matrices inside blocks when the recipe has a rate for it."""
-    named = [item for module in modules.values() for item in module.named_parameters()]
-    hidden = {
-        name
-        for name, p in named
-        if recipe.muon_learning_rate and p.ndim > 1 and "blocks." in name and "weight" in name
-    }
-    rest = [(name, p) for name, p in named if name not in hidden]
-    groups = [
-        {"params": [p for _, p in rest if p.ndim > 1], "weight_decay": recipe.weight_decay},
-        {"params": [p for _, p in rest if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    betas = (0.9, recipe.beta2)
-    adamw = torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=betas, fused=True)
-    if not hidden:
-        return [adamw]
-    matrices = [p for name, p in named if name in hidden]
-    return [adamw, Muon(matrices, recipe.muon_learning_rate, weight_decay=recipe.weight_decay)]
-
-
-def rate_factor(step: int, recipe: OptimizerRecipe) -> float:
-    """Learning rate over its peak: warm-up, flat, then a linear fall to zero."""
-    warm = min(1.0, (step + 1) / max(recipe.warmup_steps, 1))
-    left = (recipe.steps - step) / max(recipe.steps * recipe.fall_share, 1)
-    return min(warm, left)
+            load_optimizer(optimizer, saved)

@@ -1,6 +1,7 @@
 """Small models and clips that the modeling tests share."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ from modeling.bundle import Bundle
 from modeling.data import Clip
 from modeling.dit import DiT, DiTConfig
 from modeling.documents import Document
+from modeling.latents import LatentClip
 from modeling.recipes import ModelRecipe, tiny
 from modeling.text import TextEncoder, Tokenizer
 from modeling.vae import VAEConfig, VideoVAE
@@ -74,3 +76,27 @@ def moving_clip(clip_id: str, frames: int = 9, side: int = 48, split: str = "tra
         left = (shift + 3 * index) % (side - 12)
         pixels[index, 12:24, left : left + 12] = (220, 60 + 4 * shift, 60)
     return Clip(clip_id, "a red ball rolls left", split, pixels)
+
+
+class MemoryStore:
+    """Clips of different sizes and durations, as a `LatentStore` hands them out."""
+
+    def __init__(self, count: int = 24) -> None:
+        generator = torch.Generator().manual_seed(5)
+        kinds = [(2, 3, 6, 6), (1, 2, 8, 6), (1, 4, 6, 8), (1, 1, 10, 10)]
+        self.shapes = [kinds[index % len(kinds)] for index in range(count)]
+        self.clip_ids = [f"{index:08x}" for index in range(count)]
+        self.captions = [
+            " ".join(["a red ball", "rolls", "left"][: 1 + i % 3]) for i in range(count)
+        ]
+        self.windows = [
+            torch.randn(windows, frames, CHANNELS, height, width, generator=generator)
+            for windows, frames, height, width in self.shapes
+        ]
+        self.shapes = [tuple(windows.shape) for windows in self.windows]
+
+    def __len__(self) -> int:
+        return len(self.clip_ids)
+
+    def clips(self, indices: Sequence[int]) -> list[LatentClip]:
+        return [LatentClip(self.clip_ids[i], self.captions[i], self.windows[i]) for i in indices]
