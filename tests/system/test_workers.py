@@ -38,6 +38,7 @@ def run(folder: Path, world: int, runs: Sequence[dict[str, Any]]) -> None:
     finally:
         for worker in workers:
             worker.kill()
+            worker.communicate()
 
 
 @pytest.fixture(scope="module")

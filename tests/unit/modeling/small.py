@@ -89,8 +89,10 @@ class MemoryStore:
         self.captions = [
             " ".join(["a red ball", "rolls", "left"][: 1 + i % 3]) for i in range(count)
         ]
+        colour = torch.randn(1, 1, CHANNELS, 1, 1, generator=generator)  # what there is to learn
         self.windows = [
-            torch.randn(windows, frames, CHANNELS, height, width, generator=generator)
+            colour
+            + 0.2 * torch.randn(windows, frames, CHANNELS, height, width, generator=generator)
             for windows, frames, height, width in self.shapes
         ]
         self.shapes = [tuple(windows.shape) for windows in self.windows]
