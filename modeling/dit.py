@@ -104,24 +104,26 @@ def norm(x_ND: Tensor) -> Tensor:
 class SwiGLU(torch.autograd.Function):
     """a * silu(b) of the two halves of a row (Shazeer, 2020).
 
-    Both gradients are written where they belong; autograd alone would make them apart, keep
-    silu(b), and copy the gradients together.
+    Both gradients are written where they belong; autograd alone would make them apart and then copy
+    them together.
     """
 
     @staticmethod
     def forward(ctx: FunctionCtx, rows: Tensor) -> Tensor:
-        ctx.save_for_backward(rows)
         up, gates = rows.chunk(2, dim=-1)
-        return F.silu(gates).mul_(up)
+        opened = F.silu(gates)
+        ctx.save_for_backward(rows, opened)
+        return up * opened
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
-        (rows,) = ctx.saved_tensors
+        rows, opened = ctx.saved_tensors
         up, gates = rows.chunk(2, dim=-1)
         both = torch.empty_like(rows)
         up_grad, gates_grad = both.chunk(2, dim=-1)
-        torch.mul(grad, F.silu(gates), out=up_grad)
-        torch.ops.aten.silu_backward.grad_input(grad * up, gates, grad_input=gates_grad)
+        torch.mul(grad, opened, out=up_grad)
+        torch.mul(grad, up, out=gates_grad)
+        torch.ops.aten.silu_backward.grad_input(gates_grad, gates, grad_input=gates_grad)
         return both
 
 

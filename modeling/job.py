@@ -22,6 +22,7 @@ from infra.ray_jobs import connect
 from infra.settings import Settings
 from modeling.bundle import load_bundle
 from modeling.generate import Generator
+from modeling.memory import keep_freed_memory
 from modeling.steps import Bench, encode_latents, evaluate, train_dit, train_vae
 from modeling.tasks import Request
 
@@ -47,6 +48,7 @@ def main(context: JobContext) -> dict[str, Any]:
 def train_here(context: JobContext) -> dict[str, Any]:
     """One training step in this process."""
     torch.set_num_threads(Settings().cpu_count)
+    keep_freed_memory()
     result = TRAINING[context.spec["step"]](Bench.open(context), lambda: context.should_stop)
     context.raise_if_stopping()
     return result
@@ -95,6 +97,7 @@ def train_worker(config: dict[str, Any]) -> None:
     folder = Path(config["folder"])
     context = JobContext(config["spec"], folder)
     torch.set_num_threads(config["threads"])
+    keep_freed_memory()
     bench = Bench.open(context)
     result = TRAINING[context.spec["step"]](bench, (folder / STOP_FILE).exists)
     if result:
