@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 
 from tests.benchmarks.figure import Figure
-from tests.benchmarks.model import memory, train_speed, vae
+from tests.benchmarks.model import memory, roof, train_speed, vae
 from tests.benchmarks.table import measure
 
 FIGURES: dict[str, Callable[[], dict[str, Figure]]] = {
@@ -17,6 +17,7 @@ FIGURES: dict[str, Callable[[], dict[str, Figure]]] = {
     "vae_speed": vae.vae_speed,
     "vae_rss_long_over_short": memory.vae_rss_long_over_short,
     "image_2048_rss_gb": memory.image_2048_rss_gb,
+    "train_share_of_roof": lambda: {"train_share_of_roof": roof.train_share_of_roof()},
 }
 
 if __name__ == "__main__":

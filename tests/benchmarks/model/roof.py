@@ -27,7 +27,7 @@ from modeling.recipes import ComputeRecipe, OptimizerRecipe, TransformerRecipe
 from modeling.text import TextEncoder
 from modeling.train_dit import Sample, noised, velocity_error
 from modeling.trainer import Trainer, rng
-from tests.benchmarks.data.figure import Figure
+from tests.benchmarks.figure import Figure
 
 ROUNDS, DEPTH, CHANNELS, TOKENS = 7, 4, 16, 16
 KINDS = ((4, 8, 12, 16), (4, 12, 8, 12), (1, 16, 16, 8))
