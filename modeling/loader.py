@@ -113,7 +113,7 @@ class Loader:
         self.world = dist.get_world_size() if dist.is_initialized() else 1
         budget, sizes = recipe.optimizer.batch, Sizes([1] * len(store), [1] * len(store))
         if recipe.optimizer.token_budget:
-            budget, sizes = recipe.optimizer.token_budget, self._sizes(recipe.config.patch)
+            budget, sizes = recipe.optimizer.token_budget, self._sizes(recipe)
         self.plan = BatchPlan(sizes, budget, recipe.image_share, seed)
 
     def next(self) -> Callable[[], list[Sample]]:
@@ -138,13 +138,24 @@ class Loader:
             for pick, clip in zip(picks, clips, strict=True)
         ]
 
-    def _sizes(self, patch: int) -> Sizes:
-        """Rows of text and patches; a caption that a sample drops leaves a little room."""
+    def _sizes(self, recipe: TransformerRecipe) -> Sizes:
+        """The most rows that clips can have; a caption that is dropped leaves a little room."""
+        patch, shapes = recipe.config.patch, self.store.shapes
         text = [self.maker.tokens(caption) for caption in self.store.captions]
-        shapes = self.store.shapes
-        frame = [shape[-2] * shape[-1] // patch**2 for shape in shapes]
+        frame = [rows_of(shape, patch) for shape in shapes]
         video = [shape[1] * rows for shape, rows in zip(shapes, frame, strict=True)]
+        if recipe.noise.midstream_share and recipe.rollout.history:
+            # An anchor stands in for the frame that a window skips; the coarse view comes on top.
+            coarse = patch * recipe.rollout.history[0]
+            video = [
+                rows + rows_of(shape, coarse) for rows, shape in zip(video, shapes, strict=True)
+            ]
         return Sizes(
             [tokens + rows for tokens, rows in zip(text, video, strict=True)],
             [tokens + rows for tokens, rows in zip(text, frame, strict=True)],
         )
+
+
+def rows_of(shape: Sequence[int], patch: int) -> int:
+    """Patches of one frame of latents (…, h, w)."""
+    return -(-shape[-2] // patch) * -(-shape[-1] // patch)

@@ -34,8 +34,8 @@ from modeling.codec import VAE
 from modeling.data import Clip, load_pixels
 from modeling.dit import DiT
 from modeling.latents import measure_statistics, read_latents, write_latents
-from modeling.perceptual import perceptual_loss
 from modeling.loader import LatentStore, Loader
+from modeling.perceptual import perceptual_loss
 from modeling.recipes import ModelRecipe, OptimizerRecipe
 from modeling.text import TextEncoder, Tokenizer
 from modeling.train_dit import SampleMaker, velocity_error
@@ -43,8 +43,8 @@ from modeling.train_vae import WindowSampler, start_linear, vae_loss
 from modeling.trainer import Counters, Trainer
 from modeling.vae import VideoVAE
 from modeling.vae_files import adopted_vae, check_compression, read_vae, write_vae
-from modeling.weights import file_hash
 from modeling.watch import Watch
+from modeling.weights import file_hash
 
 LOG_EVERY_STEPS = 20
 CHART = "loss.png"

@@ -108,7 +108,9 @@ def velocity_error(dit: DiT, text: TextEncoder, samples: Sequence[Sample]) -> Su
     ids = token_tensor(token for sample in samples for token in sample.tokens).to(device)
     features = text(ids).split([len(sample.tokens) for sample in samples])
     documents = [
-        Document(s.noisy_GChw.to(device), feature, s.timesteps_Gyx, s.given_Gyx, s.fps, s.opens, s.memory)
+        Document(
+            s.noisy_GChw.to(device), feature, s.timesteps_Gyx, s.given_Gyx, s.fps, s.opens, s.memory
+        )
         for s, feature in zip(samples, features, strict=True)
     ]
     rows = pack(documents, dit.config)

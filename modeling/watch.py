@@ -12,15 +12,16 @@ from torch import Tensor, nn
 from infra.pictures import contact_sheet, frame_strip
 from infra.tracking import Run
 from modeling.bundle import Bundle
+from modeling.codec import VAE
 from modeling.data import Clip
 from modeling.dit import DiT
-from modeling.generate import Generator, Request
+from modeling.generate import Generator
 from modeling.latents import LatentClip, encode_windows
 from modeling.randomness import generator_of
 from modeling.recipes import ModelRecipe
+from modeling.tasks import Request
 from modeling.text import TextEncoder, Tokenizer
 from modeling.train_dit import Sample, noised, velocity_error
-from modeling.vae import VideoVAE
 
 TIMESTEPS = tuple((2 * level + 1) / 16 for level in range(8))
 CLIPS, PICTURES = 16, 4
@@ -53,9 +54,9 @@ def _sample(
     clip: LatentClip, timestep: float, task: int, level: int, tokenizer: Tokenizer, fps: float
 ) -> Sample:
     latents = clip.windows_WGChw[0]
-    given = torch.zeros(len(latents), dtype=torch.bool)
+    given = torch.zeros(len(latents), 1, 1, dtype=torch.bool)
     given[0] = task == 1 and len(latents) > 1
-    timesteps: Tensor = torch.full((len(latents),), timestep).masked_fill(given, 0)
+    timesteps: Tensor = torch.full(given.shape, timestep).masked_fill(given, 0)
     rng = generator_of("watch", clip.clip_id, level)
     return noised(latents, given, timesteps, tokenizer.encode(clip.caption), fps, rng)
 
@@ -66,7 +67,7 @@ class Watch:
     def __init__(
         self,
         recipe: ModelRecipe,
-        vae: VideoVAE,
+        vae: VAE,
         tokenizer: Tokenizer,
         held: Sequence[Clip],
         run: Run | None,
@@ -107,7 +108,7 @@ class Watch:
             )
             for number, clip in enumerate(shown)
         ]
-        videos = generator.generate_windows(requests)
+        videos = generator.generate_many(requests)
         tiles = [
             (frame_strip(video, 5), clip.caption) for clip, video in zip(shown, videos, strict=True)
         ]

@@ -94,8 +94,8 @@ def _samples() -> list[Sample]:
     for frames, height, width, count in KINDS:
         for _ in range(count):
             latents = torch.randn(frames, CHANNELS, height, width, generator=generator)
-            given = torch.zeros(frames, dtype=torch.bool)
-            timesteps = torch.rand(1, generator=generator).expand(frames)
+            given = torch.zeros(frames, 1, 1, dtype=torch.bool)
+            timesteps = torch.rand(1, 1, 1, generator=generator).expand(given.shape)
             found.append(noised(latents, given, timesteps, [1] * TOKENS, 8.0, generator))
     return found
 

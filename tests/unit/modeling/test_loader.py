@@ -76,8 +76,9 @@ def test_a_batch_is_within_its_budget_of_rows() -> None:
     made = loader()
     for _ in range(20):
         samples = made.next()()
-        rows = [len(s.tokens) + s.noisy_GChw[:, 0].numel() // 4 for s in samples]
-        assert sum(rows) <= BUDGET
+        shown = [[s.noisy_GChw, *(memory.latents_GChw for memory in s.memory)] for s in samples]
+        patches = sum(latents[:, 0].numel() // 4 for each in shown for latents in each)
+        assert patches + sum(len(s.tokens) for s in samples) <= BUDGET
 
 
 def test_a_loader_goes_on_in_the_middle_of_an_epoch() -> None:

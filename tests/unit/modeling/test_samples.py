@@ -21,11 +21,9 @@ ALL = NoiseRecipe(
 
 
 def samples(latents: torch.Tensor, count: int = 100) -> list[Sample]:
-    recipe = dataclasses.replace(
-        RECIPE, noise=ALL, optimizer=dataclasses.replace(RECIPE.optimizer, batch=count)
-    )
-    clips = [LatentClip("a", "ball", latents[None])]
-    return SampleMaker(clips, TOKENIZER, recipe, 8.0)(torch.Generator().manual_seed(0))
+    maker = SampleMaker(TOKENIZER, dataclasses.replace(RECIPE, noise=ALL), 8.0)
+    rng, clip = torch.Generator().manual_seed(0), LatentClip("a", "ball", latents[None])
+    return [maker.sample(clip, number % 10 == 0, rng) for number in range(count)]
 
 
 def test_what_is_not_given_never_shows_in_what_is() -> None:
