@@ -2,6 +2,7 @@
 
 manifest.json        recipe, release, vocabulary, SHA-256 of each weight file
 vae.safetensors      dit.safetensors      text.safetensors
+text_encoder/        a pretrained text encoder, unless it is large: then its path and hash
 """
 
 import hashlib
@@ -15,9 +16,10 @@ from torch import nn
 from infra.errors import InputError, NotFoundError
 from infra.job_files import read_json, write_json
 from infra.recipes import fingerprint, from_dict, to_dict
+from modeling.caption_encoders import FOLDER, read_text, write_text
 from modeling.dit import DiT
 from modeling.recipes import ModelRecipe
-from modeling.text import TextEncoder, Tokenizer
+from modeling.text import CaptionEncoder, CaptionTokenizer
 from modeling.vae import VideoVAE
 
 FORMAT = 1
@@ -31,8 +33,8 @@ class Bundle:
     recipe: ModelRecipe
     vae: VideoVAE
     dit: DiT
-    text: TextEncoder
-    tokenizer: Tokenizer
+    text: CaptionEncoder
+    tokenizer: CaptionTokenizer
     manifest: dict[str, Any]
 
 
@@ -56,8 +58,8 @@ def save_bundle(
     recipe: ModelRecipe,
     vae: VideoVAE,
     dit: DiT,
-    text: TextEncoder,
-    tokenizer: Tokenizer,
+    text: CaptionEncoder,
+    tokenizer: CaptionTokenizer,
     lineage: dict[str, Any],
 ) -> Path:
     """Write a bundle; the manifest goes last, so a folder without one is not a bundle."""
@@ -65,12 +67,14 @@ def save_bundle(
         f"{name}.safetensors": save_weights(module, folder / f"{name}.safetensors")
         for name, module in (("vae", vae), ("dit", dit), ("text", text))
     }
+    about_text = write_text(folder, recipe.dit.text, tokenizer)
+    for path in sorted((folder / FOLDER).glob("*")):
+        files[f"{FOLDER}/{path.name}"] = file_hash(path)
     manifest = {
         "format": FORMAT,
         "recipe": to_dict(recipe),
         "recipe_hash": fingerprint(recipe),
-        "words": tokenizer.words,
-        "max_tokens": tokenizer.max_tokens,
+        **about_text,
         "sha256": files,
         "fps": recipe.data.fps,
         **lineage,
@@ -84,7 +88,8 @@ def load_bundle(folder: Path, device: str = "cpu") -> Bundle:
 
     Raises:
         NotFoundError: there is no manifest in the folder.
-        InputError: a file is missing, or its hash is not the manifest's.
+        InputError: a file is missing, or its hash is not the manifest's; so too of a text encoder
+            outside the folder.
     """
     manifest = read_json(folder / MANIFEST)
     if manifest is None:
@@ -96,12 +101,9 @@ def load_bundle(folder: Path, device: str = "cpu") -> Bundle:
     for name, expected in manifest["sha256"].items():
         _check_file(folder / name, expected)
     recipe = from_dict(ModelRecipe, manifest["recipe"])
-    tokenizer = Tokenizer(manifest["words"], manifest["max_tokens"])
-    modules = (
-        VideoVAE(recipe.vae.config),
-        DiT(recipe.dit.config),
-        TextEncoder(len(tokenizer), recipe.dit.config.text_width),
-    )
+    config = recipe.dit.config
+    tokenizer, text = read_text(folder, manifest, recipe.dit.text, config.text_width)
+    modules = (VideoVAE(recipe.vae.config), DiT(config), text)
     for name, module in zip(("vae", "dit", "text"), modules, strict=True):
         module.load_state_dict(load_file(folder / f"{name}.safetensors"))
         module.to(device).eval().requires_grad_(False)

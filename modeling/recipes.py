@@ -7,6 +7,7 @@ from infra.errors import NotFoundError
 from modeling.dit import DiTConfig
 from modeling.noise import NoiseRecipe
 from modeling.sampler import SamplerRecipe
+from modeling.text import TextRecipe
 from modeling.vae import VAEConfig
 
 
@@ -62,6 +63,7 @@ class TransformerRecipe:
     optimizer: OptimizerRecipe
     noise: NoiseRecipe = field(default_factory=NoiseRecipe)
     sampler: SamplerRecipe = field(default_factory=SamplerRecipe)
+    text: TextRecipe = field(default_factory=TextRecipe)
     caption_drop: float = 0.1
     image_share: float = 0.1
     """Share of documents that are single frames."""

@@ -31,11 +31,12 @@ from infra.settings import Settings
 from infra.tracking import Run, Tracking
 from modeling import evaluate as measures
 from modeling.bundle import file_hash, load_bundle, save_bundle, save_weights
+from modeling.caption_encoders import make_text, text_hash
 from modeling.data import Clip, load_pixels
 from modeling.dit import DiT
 from modeling.latents import measure_statistics, read_latents, write_latents
 from modeling.recipes import ModelRecipe, OptimizerRecipe
-from modeling.text import TextEncoder, Tokenizer
+from modeling.text import CaptionEncoder
 from modeling.train_dit import SampleMaker, dit_loss
 from modeling.train_vae import WindowSampler, start_linear, vae_loss
 from modeling.trainer import Counters, Trainer
@@ -180,9 +181,9 @@ def train_dit(bench: Bench, should_stop: Callable[[], bool]) -> dict[str, Any]:
     check_memory(bench.recipe)
     captions = {c.clip_id: c.caption for c in bench.clips() if c.split == "train"}
     clips = read_latents(bench.lake, bench.vae_hash, captions)
-    tokenizer = Tokenizer.from_captions(captions.values())
     torch.manual_seed(bench.recipe.seed)
-    dit, text = DiT(recipe.config), TextEncoder(len(tokenizer), recipe.config.text_width)
+    dit = DiT(recipe.config)
+    tokenizer, text = make_text(recipe.text, recipe.config.text_width, captions.values())
     trainer = Trainer(
         {"dit": dit, "text": text},
         SampleMaker(clips, tokenizer, recipe, bench.recipe.data.fps),
@@ -190,7 +191,7 @@ def train_dit(bench: Bench, should_stop: Callable[[], bool]) -> dict[str, Any]:
         recipe.optimizer,
         bench.dit_folder,
         seed=bench.recipe.seed,
-        tag=fingerprint(recipe),
+        tag=fingerprint(recipe) + text_hash(tokenizer),
         checkpoint_s=bench.settings.checkpoint_s,
     )
     with ExitStack() as stack:
@@ -199,7 +200,7 @@ def train_dit(bench: Bench, should_stop: Callable[[], bool]) -> dict[str, Any]:
         if trainer.rank or trainer.counters.step < recipe.optimizer.steps:
             return {}
         averaged_dit, averaged_text = trainer.ema["dit"], trainer.ema["text"]
-        assert isinstance(averaged_dit, DiT) and isinstance(averaged_text, TextEncoder)
+        assert isinstance(averaged_dit, DiT) and isinstance(averaged_text, CaptionEncoder)
         lineage = {
             "release": bench.release.name,
             "vae_hash": bench.vae_hash,

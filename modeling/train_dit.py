@@ -11,7 +11,7 @@ from modeling.documents import Document, pack, patchify, table_order
 from modeling.latents import LatentClip
 from modeling.noise import add_noise, sample_given, sample_timesteps
 from modeling.recipes import TransformerRecipe
-from modeling.text import NULL, TextEncoder, Tokenizer, token_tensor
+from modeling.text import NULL, CaptionEncoder, CaptionTokenizer, token_tensor
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class SampleMaker:
     def __init__(
         self,
         clips: Sequence[LatentClip],
-        tokenizer: Tokenizer,
+        tokenizer: CaptionTokenizer,
         recipe: TransformerRecipe,
         fps: float,
     ) -> None:
@@ -69,10 +69,11 @@ def noised(
     return Sample(noisy, noise - latents_GChw, timesteps_G, given_G, tokens, fps)
 
 
-def dit_loss(dit: DiT, text: TextEncoder, samples: Sequence[Sample]) -> Tensor:
+def dit_loss(dit: DiT, text: CaptionEncoder, samples: Sequence[Sample]) -> Tensor:
     """Mean squared velocity error over all values that were asked for, in the whole batch."""
     ids = token_tensor(token for sample in samples for token in sample.tokens)
-    features = text(ids).split([len(sample.tokens) for sample in samples])
+    lengths = [len(sample.tokens) for sample in samples]
+    features = text(ids, lengths).split(lengths)
     documents = [
         Document(s.noisy_GChw, feature, s.timesteps_G, s.given_G, s.fps)
         for s, feature in zip(samples, features, strict=True)
