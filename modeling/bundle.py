@@ -3,6 +3,7 @@
 manifest.json        recipe, release, vocabulary, SHA-256 of each weight file
 vae.safetensors      dit.safetensors      text.safetensors
 text_encoder/        a pretrained text encoder, unless it is large: then its path and hash
+adapters/            what LoRA learned, which dit.safetensors contains, for use elsewhere
 """
 
 import hashlib
@@ -16,7 +17,7 @@ from torch import nn
 from infra.errors import InputError, NotFoundError
 from infra.job_files import read_json, write_json
 from infra.recipes import fingerprint, from_dict, to_dict
-from modeling.caption_encoders import FOLDER, read_text, write_text
+from modeling.caption_encoders import read_text, write_text
 from modeling.dit import DiT
 from modeling.recipes import ModelRecipe
 from modeling.text import CaptionEncoder, CaptionTokenizer
@@ -67,9 +68,9 @@ def save_bundle(
         f"{name}.safetensors": save_weights(module, folder / f"{name}.safetensors")
         for name, module in (("vae", vae), ("dit", dit), ("text", text))
     }
-    about_text = write_text(folder, recipe.dit.text, tokenizer)
-    for path in sorted((folder / FOLDER).glob("*")):
-        files[f"{FOLDER}/{path.name}"] = file_hash(path)
+    about_text = write_text(folder, tokenizer)
+    for path in sorted(folder.glob("*/*")):
+        files[path.relative_to(folder).as_posix()] = file_hash(path)
     manifest = {
         "format": FORMAT,
         "recipe": to_dict(recipe),

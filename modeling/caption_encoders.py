@@ -38,15 +38,16 @@ def text_hash(tokenizer: CaptionTokenizer) -> str:
     return tokenizer.hash() if isinstance(tokenizer, PretrainedEncoder) else ""
 
 
-def write_text(folder: Path, recipe: TextRecipe, tokenizer: CaptionTokenizer) -> dict[str, Any]:
+def write_text(folder: Path, tokenizer: CaptionTokenizer) -> dict[str, Any]:
     """What a bundle's manifest says of its tokenizer and encoder.
 
-    A pretrained encoder is written into the bundle, unless its weights exceed the recipe's
-    `bundled_gib`.
+    A pretrained encoder is written into the bundle, unless its weights exceed `bundled_gib` of the
+    recipe that it was opened by.
     """
     if isinstance(tokenizer, Tokenizer):
         return {"words": tokenizer.words, "max_tokens": tokenizer.max_tokens}
     assert isinstance(tokenizer, PretrainedEncoder)
+    recipe = tokenizer.recipe
     inside = tokenizer.size_bytes <= recipe.bundled_gib * 2**30
     if inside:
         tokenizer.save(folder / FOLDER)

@@ -1,10 +1,10 @@
-"""Recipes of whole models: one Python function each, frozen values all the way down."""
+"""Recipes of whole models: frozen values all the way down. modeling/sizes.py has all by name."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Literal
 
-from infra.errors import NotFoundError
 from modeling.dit import DiTConfig
+from modeling.lora import LoRARecipe
 from modeling.noise import NoiseRecipe
 from modeling.sampler import SamplerRecipe
 from modeling.text import TextRecipe
@@ -35,7 +35,14 @@ class OptimizerRecipe:
 
     steps: int
     batch: int
+    """Clips of a packed batch, where `token_budget` does not say how many rows it may have."""
     learning_rate: float
+    token_budget: int = 0
+    """Rows of text and patches that a packed batch has at most; 0 counts clips."""
+    accumulate: int = 1
+    """Packed batches of each worker that make one step."""
+    step_rows: int = 0
+    """Rows of one step over all workers, where `accumulate` follows from it; see `for_workers`."""
     muon_learning_rate: float = 0.0
     """For matrices inside blocks; 0 leaves them to AdamW too."""
     warmup_steps: int = 50
@@ -45,6 +52,22 @@ class OptimizerRecipe:
     weight_decay: float = 0.01
     max_norm: float = 1.0
     ema: float = 0.995
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComputeRecipe:
+    """How a step is computed; `modeling/parallel.py` does it. Weights and averages are float32."""
+
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of matrix products and what lies between them."""
+    checkpointing: Literal["none", "selective", "full"] = "none"
+    """Blocks that are computed again in the backward pass and not remembered."""
+    checkpoint_every: int = 2
+    """One block in so many, when selective."""
+    compile: bool = False
+    """Compile each block, which takes a minute at first."""
+    shard: bool = False
+    """Spread weights, gradients and optimizer over the workers (FSDP2)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +86,10 @@ class TransformerRecipe:
     optimizer: OptimizerRecipe
     noise: NoiseRecipe = field(default_factory=NoiseRecipe)
     sampler: SamplerRecipe = field(default_factory=SamplerRecipe)
+    compute: ComputeRecipe = field(default_factory=ComputeRecipe)
     text: TextRecipe = field(default_factory=TextRecipe)
+    lora: LoRARecipe = field(default_factory=LoRARecipe)
+    """Adapters, for a training that starts from a model."""
     caption_drop: float = 0.1
     image_share: float = 0.1
     """Share of documents that are single frames."""
@@ -78,6 +104,10 @@ class ModelRecipe:
     vae: VAERecipe
     dit: TransformerRecipe
     seed: int = 0
+    start_from: str = ""
+    """The model that training goes on from: a bundle's folder, a version or an alias."""
+    start_hash: str = ""
+    """Of that bundle, once training has begun; another one of the same name is refused."""
 
 
 def tiny(seed: int = 0) -> ModelRecipe:
@@ -101,17 +131,3 @@ def tiny(seed: int = 0) -> ModelRecipe:
             sampler=SamplerRecipe(shift=2.0, solver="adams"),
         ),
     )
-
-
-RECIPES: dict[str, Callable[..., ModelRecipe]] = {"tiny": tiny}
-
-
-def by_name(name: str, seed: int = 0) -> ModelRecipe:
-    """The recipe called `name`.
-
-    Raises:
-        NotFoundError: no such recipe; the message lists those that exist.
-    """
-    if name not in RECIPES:
-        raise NotFoundError(f"no recipe called {name!r}; there are: {', '.join(sorted(RECIPES))}")
-    return RECIPES[name](seed=seed)

@@ -31,9 +31,9 @@ from infra.settings import Settings
 from infra.tracking import Run, Tracking
 from modeling import evaluate as measures
 from modeling.bundle import file_hash, load_bundle, save_bundle, save_weights
-from modeling.caption_encoders import make_text, text_hash
 from modeling.data import Clip, load_pixels
 from modeling.dit import DiT
+from modeling.finetune import finish, start, take_vae
 from modeling.latents import measure_statistics, read_latents, write_latents
 from modeling.recipes import ModelRecipe, OptimizerRecipe
 from modeling.text import CaptionEncoder
@@ -72,8 +72,8 @@ class Bench:
 
     @property
     def vae_folder(self) -> Path:
-        parts = (self.recipe.data, self.recipe.vae)
-        key = "-".join(fingerprint(part)[:8] for part in parts)
+        made_by = self.recipe.start_hash or fingerprint(self.recipe.vae)
+        key = f"{fingerprint(self.recipe.data)[:8]}-{made_by[:8]}"
         return self.training / f"vae-{self.release.name}-{key}-{self.recipe.seed}"
 
     @property
@@ -129,6 +129,8 @@ def train_vae(bench: Bench, should_stop: Callable[[], bool]) -> dict[str, Any]:
     recipe = bench.recipe.vae
     if (done := bench.done("vae")) is not None:
         return done
+    if bench.recipe.start_from:
+        return take_parents_vae(bench)
     check_memory(bench.recipe)
     clips = [clip for clip in bench.clips() if clip.split == "train"]
     torch.manual_seed(bench.recipe.seed)
@@ -158,6 +160,14 @@ def train_vae(bench: Bench, should_stop: Callable[[], bool]) -> dict[str, Any]:
         return log.finish(bench.vae_folder, trainer.counters)
 
 
+def take_parents_vae(bench: Bench) -> dict[str, Any]:
+    """A model that starts from another has its VAE: nothing is trained."""
+    take_vae(bench.recipe, bench.settings, bench.vae_folder / "vae.safetensors")
+    done = {"folder": str(bench.vae_folder), "mlflow_run_id": "", "metrics": {}, "pictures": {}}
+    write_json(bench.vae_folder / "done.json", done)
+    return done
+
+
 def encode_latents(bench: Bench) -> dict[str, Any]:
     """Encode every clip of the release into the lake's latents."""
     clips, vae_hash = bench.clips(), bench.vae_hash
@@ -181,9 +191,9 @@ def train_dit(bench: Bench, should_stop: Callable[[], bool]) -> dict[str, Any]:
     check_memory(bench.recipe)
     captions = {c.clip_id: c.caption for c in bench.clips() if c.split == "train"}
     clips = read_latents(bench.lake, bench.vae_hash, captions)
-    torch.manual_seed(bench.recipe.seed)
-    dit = DiT(recipe.config)
-    tokenizer, text = make_text(recipe.text, recipe.config.text_width, captions.values())
+    begun = start(bench.recipe, bench.settings, captions.values())
+    bench.context.progress(0, recipe.optimizer.steps, begun.says)
+    dit, text, tokenizer = begun.dit, begun.text, begun.tokenizer
     trainer = Trainer(
         {"dit": dit, "text": text},
         SampleMaker(clips, tokenizer, recipe, bench.recipe.data.fps),
@@ -191,7 +201,7 @@ def train_dit(bench: Bench, should_stop: Callable[[], bool]) -> dict[str, Any]:
         recipe.optimizer,
         bench.dit_folder,
         seed=bench.recipe.seed,
-        tag=fingerprint(recipe) + text_hash(tokenizer),
+        tag=fingerprint(recipe) + begun.tag,
         checkpoint_s=bench.settings.checkpoint_s,
     )
     with ExitStack() as stack:
@@ -206,9 +216,10 @@ def train_dit(bench: Bench, should_stop: Callable[[], bool]) -> dict[str, Any]:
             "vae_hash": bench.vae_hash,
             "mlflow_run_id": log.run_id,
             "training_clips": len(clips),
+            **begun.lineage,
         }
         folder = bench.dit_folder / "bundle"
-        vae = bench.load_vae()
+        vae, averaged_dit = bench.load_vae(), finish(averaged_dit, recipe.lora, folder)
         save_bundle(folder, bench.recipe, vae, averaged_dit, averaged_text, tokenizer, lineage)
         return log.finish(bench.dit_folder, trainer.counters) | {"bundle": str(folder)}
 
