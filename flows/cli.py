@@ -8,6 +8,7 @@ import typer
 
 from flows.commands import books, clips, life, shots
 from flows.commands.common import open_settings
+from flows.commands.plan import plan
 from infra.errors import InputError, ReelError
 
 app = typer.Typer(
@@ -165,3 +166,4 @@ COMMANDS = (
 )
 for command in COMMANDS:
     app.command()(command)
+app.add_typer(plan, name="plan")

@@ -43,6 +43,11 @@ def window_rows(data: DataRecipe, patch: int) -> int:
     return frames * data.max_area // (SPATIAL * patch) ** 2
 
 
+def document_rows(recipe: ModelRecipe) -> int:
+    """Rows of a window and of the longest caption together."""
+    return window_rows(recipe.data, recipe.dit.config.patch) + recipe.dit.text.max_tokens
+
+
 def small(seed: int = 0) -> ModelRecipe:
     """About 100 M parameters, 144x256 pixels, 2.7 seconds: for one GPU, in days."""
     data = DataRecipe(
@@ -139,10 +144,10 @@ def large(seed: int = 0) -> ModelRecipe:
             data,
             DiTConfig(width=4096, depth=48, heads=32, text_width=4096),
             OptimizerRecipe(
-                steps=200_000,
+                steps=100_000,
                 batch=1,
                 token_budget=28_672,
-                step_rows=2**22,
+                step_rows=2**23,
                 learning_rate=1e-4,
                 warmup_steps=2000,
                 ema=0.9999,
@@ -201,12 +206,16 @@ def fine_tuned(recipe: ModelRecipe, start_from: str, lora_rank: int = 0) -> Mode
 
 
 def for_workers(recipe: ModelRecipe, workers: int) -> ModelRecipe:
-    """The recipe with as many batches to a step as make its `step_rows` on so many workers."""
-    rates = recipe.dit.optimizer
+    """The recipe with as many batches to a step as make its `step_rows` on so many workers.
+
+    With very many of them batches shrink too, but never below one window.
+    """
+    rates, workers = recipe.dit.optimizer, max(workers, 1)
     if not rates.step_rows:
         return recipe
-    accumulate = max(1, round(rates.step_rows / (rates.token_budget * max(workers, 1))))
-    optimizer = replace(rates, accumulate=accumulate)
+    budget = min(rates.token_budget, max(document_rows(recipe), rates.step_rows // workers))
+    accumulate = max(1, round(rates.step_rows / (budget * workers)))
+    optimizer = replace(rates, token_budget=budget, accumulate=accumulate)
     return replace(recipe, dit=replace(recipe.dit, optimizer=optimizer))
 
 

@@ -35,6 +35,7 @@ from modeling.data import Clip, load_pixels
 from modeling.dit import DiT
 from modeling.finetune import finish, start, take_vae
 from modeling.latents import measure_statistics, read_latents, write_latents
+from modeling.plan import check_compute
 from modeling.recipes import ModelRecipe, OptimizerRecipe
 from modeling.text import CaptionEncoder
 from modeling.train_dit import SampleMaker, dit_loss
@@ -276,8 +277,9 @@ def check_memory(recipe: ModelRecipe) -> None:
     """Refuse a recipe whose weights, gradients, moments and average cannot fit this machine.
 
     Raises:
-        InputError: naming what it needs and what there is.
+        InputError: naming what it needs and what there is; or that it would take for ever.
     """
+    check_compute(recipe)
     with torch.device("meta"):
         modules = (VideoVAE(recipe.vae.config), DiT(recipe.dit.config))
     parameters = sum(p.numel() for module in modules for p in module.parameters())
