@@ -14,6 +14,7 @@ from flows import artifacts
 from flows.model_recipe import load
 from flows.steps import log, run_step, stop_jobs, stopping_jobs
 from infra.catalog import Catalog
+from infra.job_files import read_json
 from infra.recipes import fingerprint, to_dict
 from infra.settings import Settings
 from infra.tracking import Tracking
@@ -93,7 +94,7 @@ def train_model(
         "release": name,
         "recipe": recipe.value,
         "recipe_hash": fingerprint(chosen),
-        **({"parent": chosen.start_from} if chosen.start_from else {}),
+        **parent_tags(Path(evaluated["bundle"])),
         **evaluated["tags"],
     }
     tracking = Tracking(settings.mlflow_url)
@@ -116,6 +117,12 @@ def train_model(
             "mlflow_run_id": evaluated["mlflow_run_id"],
         },
     )
+
+
+def parent_tags(bundle: Path) -> dict[str, str]:
+    """Which model a fine-tuned one started from, and what that had seen."""
+    parent = (read_json(bundle / "manifest.json") or {}).get("parent")
+    return {"parent": parent["start_from"], "parent_release": parent["release"]} if parent else {}
 
 
 def publish(vae: dict[str, Any], dit: dict[str, Any], evaluated: dict[str, Any]) -> None:

@@ -32,6 +32,8 @@ def main(context: JobContext) -> dict[str, Any]:
     step = context.spec.get("step")
     if step in TRAINING:
         workers = int(context.spec.get("workers", 0))
+        if step == "vae" and context.spec["recipe"].get("start_from"):
+            workers = 0  # the parent's is taken, and nothing trained
         return train_with_ray(context, workers) if workers else train_here(context)
     torch.set_num_threads(Settings().cpu_count)
     if step == "latents":

@@ -14,7 +14,7 @@ from modeling.activations import RowBytes, activation_bytes
 from modeling.gpus import GPUS
 from modeling.recipes import ModelRecipe
 from modeling.sizes import document_rows
-from modeling.workload import Parameters, packed_batch
+from modeling.workload import Parameters, frozen_bytes, packed_batch
 
 GIB = 2**30
 USABLE = 0.92
@@ -65,6 +65,7 @@ class Need:
             "gradients": weights,
             "moments": self.counts.moments_bytes / spread,
             "average": weights,
+            "text encoder": frozen_bytes(self.recipe),
             "gathered": self._gathered(spread),
             "activations": activation_bytes(
                 self.per_row,

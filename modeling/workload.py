@@ -6,6 +6,7 @@ again are counted apart.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -75,6 +76,14 @@ def count_parameters(recipe: ModelRecipe) -> Parameters:
         rowwise=matrices + outside,
         muon=matrices if own.optimizer.muon_learning_rate else 0,
     )
+
+
+def frozen_bytes(recipe: ModelRecipe) -> int:
+    """Weights of a pretrained text encoder in a folder, as they lie there; 0 if it is elsewhere."""
+    folder = Path(recipe.dit.text.source).expanduser()
+    if recipe.dit.text.encoder == "trained" or not folder.is_dir():
+        return 0
+    return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
 
 
 def packed_batch(recipe: ModelRecipe) -> Batch:

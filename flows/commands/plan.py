@@ -57,10 +57,10 @@ def describe(plan: "Plan") -> Iterator[str]:
     )
     yield f"  memory       GiB on each GPU, of {plan.usable_gib:.1f} to use, by checkpointing"
     settings = list(plan.memory_gib)
-    yield f"    {'':<12}" + "".join(f"{name:>11}" for name in settings)
+    yield f"    {'':<13}" + "".join(f"{name:>11}" for name in settings)
     for part in plan.memory_gib[settings[0]]:
         sizes = "".join(f"{plan.memory_gib[name][part]:>11.2f}" for name in settings)
-        yield f"    {part:<12}{sizes}"
+        yield f"    {part:<13}{sizes}"
     yield f"    the recipe's is {plan.checkpointing!r}"
     again = plan.recompute_flops / plan.model_flops
     yield (

@@ -1,4 +1,5 @@
 import dataclasses
+from pathlib import Path
 
 import pytest
 import torch
@@ -99,6 +100,14 @@ def test_sharding_divides_what_is_kept_of_weights() -> None:
         assert alone[part] == pytest.approx(weights) and spread[part] == pytest.approx(weights / 16)
     assert alone["moments"] < 2 * weights  # Muon keeps one of a matrix, not two
     assert sum(size for part, size in spread.items() if part != "total") == spread["total"]
+
+
+def test_a_frozen_text_encoder_takes_its_place_on_every_gpu(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(bytes(2**20))
+    values = {"encoder": "hugging_face", "source": str(tmp_path)}
+    found = plan(changed(by_name("base"), "text", **values), 64)
+    assert found.memory_gib["none"]["text encoder"] == 2**-10
+    assert found.parameters["text"] == 2048  # the row of no caption
 
 
 def test_time_follows_from_work_peak_and_utilisation() -> None:
