@@ -22,7 +22,7 @@ from infra.ray_jobs import connect
 from infra.settings import Settings
 from modeling.bundle import load_bundle
 from modeling.generate import Generator, Request
-from modeling.steps import Bench, encode_latents, evaluate, train_dit, train_vae
+from modeling.steps import Bench, check_memory, encode_latents, evaluate, train_dit, train_vae
 
 STOP_FILE = "stop"
 TRAINING = {"vae": train_vae, "dit": train_dit}
@@ -60,8 +60,12 @@ def train_with_ray(context: JobContext, workers: int) -> dict[str, Any]:
     if (done := bench.done(context.spec["step"])) is not None:
         return done  # without waking Ray Train, which takes ten seconds
     connect(settings)
+    import ray
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
+
+    if not ray.cluster_resources().get("GPU"):  # type: ignore[no-untyped-call]
+        check_memory(bench.recipe)  # in one sentence, which Ray Train would bury
 
     stop = context.folder / STOP_FILE
     stop.unlink(missing_ok=True)
