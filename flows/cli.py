@@ -8,6 +8,7 @@ import typer
 
 from flows.commands import books, clips, keys, life, shots
 from flows.commands.common import open_settings
+from flows.commands.plan import plan
 from infra.errors import InputError, ReelError
 
 app = typer.Typer(
@@ -94,12 +95,20 @@ def refresh(
 @app.command()
 def train(
     release: Annotated[str, typer.Option(help="a release's name")] = "latest",
-    recipe: Annotated[str, typer.Option(help="how large, how long")] = "tiny",
+    recipe: Annotated[str, typer.Option(help="tiny, small, base or large")] = "tiny",
     seed: Annotated[int, typer.Option(help="the same seed, the same model")] = 0,
+    start_from: Annotated[
+        str, typer.Option(help="fine-tune this model: a version, an alias or a bundle's folder")
+    ] = "",
+    lora_rank: Annotated[int, typer.Option(help="by adapters of this rank, not as a whole")] = 0,
     serve: Annotated[bool, typer.Option(help="then promote and deploy it")] = True,
 ) -> None:
     """Train a model on a release; if it passes the gate, it is promoted and served."""
-    made = _run("train-model", {"release": release, "recipe": recipe, "seed": seed})
+    if start_from and Path(start_from).expanduser().is_dir():
+        start_from = str(Path(start_from).expanduser().absolute())  # the flow runs elsewhere
+    asked = {"release": release, "recipe": recipe, "seed": seed}
+    parent = {"start_from": start_from, "lora_rank": lora_rank}
+    made = _run("train-model", asked | parent)
     if serve:
         _run("promote-model", {"version": made["version"]})
         _run("deploy-model", {})
@@ -158,3 +167,4 @@ COMMANDS = (
 )
 for command in COMMANDS:
     app.command()(command)
+app.add_typer(plan, name="plan")

@@ -11,8 +11,10 @@ from prefect.states import Completed
 from pydantic import Field
 
 from flows import artifacts
+from flows.model_recipe import load
 from flows.steps import log, run_step, stop_jobs, stopping_jobs
 from infra.catalog import Catalog
+from infra.job_files import read_json
 from infra.recipes import fingerprint, to_dict
 from infra.settings import Settings
 from infra.tracking import Tracking
@@ -24,6 +26,9 @@ class RecipeName(StrEnum):
     """The recipes one can choose in the form; modeling/recipes.py has what they contain."""
 
     TINY = "tiny"
+    SMALL = "small"
+    BASE = "base"
+    LARGE = "large"
 
 
 @flow(
@@ -39,6 +44,8 @@ def train_model(
     recipe: RecipeName = RecipeName.TINY,
     seed: Annotated[int, Field(ge=0)] = 0,
     workers: Annotated[int, Field(ge=0)] = 1,
+    start_from: str = "",
+    lora_rank: Annotated[int, Field(ge=0)] = 0,
 ) -> State[dict[str, Any]]:
     """Train a whole model on a release and register it.
 
@@ -47,18 +54,29 @@ def train_model(
         recipe: How large the model is and how long it learns.
         seed: The same seed, the same model.
         workers: Processes that Ray Train spreads training over; 0 trains without it.
+        start_from: A model to fine-tune: bundle folder, version or alias; empty trains anew.
+        lora_rank: Fine-tune by adapters of this rank; 0 trains all weights.
 
     Returns:
         {"version", "release", "recipe", "metrics", "mlflow_run_id"}
     Raises:
-        NotFoundError: no such release or recipe.
+        NotFoundError: no such release, recipe or model to start from.
+        InputError: the model to start from has other shapes than the recipe.
     """
     # They bring Lance and torch along, which cost seconds to import.
     from infra.releases import get_release
-    from modeling.recipes import by_name
+    from modeling.finetune import pin_parent
 
     settings = Settings()
-    chosen = by_name(recipe.value, seed=seed)
+    chosen = load(
+        settings,
+        recipe.value,
+        seed=seed,
+        workers=workers,
+        start_from=start_from,
+        lora_rank=lora_rank,
+    )
+    chosen = pin_parent(chosen, settings)
     name = get_release(Catalog(settings.catalog_url), release).name
     spec = {
         "recipe": to_dict(chosen),
@@ -76,6 +94,7 @@ def train_model(
         "release": name,
         "recipe": recipe.value,
         "recipe_hash": fingerprint(chosen),
+        **parent_tags(Path(evaluated["bundle"])),
         **evaluated["tags"],
     }
     tracking = Tracking(settings.mlflow_url)
@@ -98,6 +117,12 @@ def train_model(
             "mlflow_run_id": evaluated["mlflow_run_id"],
         },
     )
+
+
+def parent_tags(bundle: Path) -> dict[str, str]:
+    """Which model a fine-tuned one started from, and what that had seen."""
+    parent = (read_json(bundle / "manifest.json") or {}).get("parent")
+    return {"parent": parent["start_from"], "parent_release": parent["release"]} if parent else {}
 
 
 def publish(vae: dict[str, Any], dit: dict[str, Any], evaluated: dict[str, Any]) -> None:

@@ -52,13 +52,15 @@ class Lineage:
         return result
 
     def versions_of(self, releases: Iterable[str]) -> dict[str, Row]:
-        """{version: {"release"}} of the model versions trained on these releases."""
-        names = set(releases)
-        return {
-            version.version: {"release": version.tags["release"]}
-            for version in reversed(self.versions or [])
-            if version.tags.get("release") in names
-        }
+        """{version: {"release"}} of the model versions trained on these releases, and of those
+        that went on from such a one, which have its weights."""
+        names, found = set(releases), dict[str, Row]()
+        for version in reversed(self.versions or []):  # the oldest first: parents before children
+            tags = version.tags
+            seen = {tags.get("release"), tags.get("parent_release")} & names
+            if seen or tags.get("parent") in found:
+                found[version.version] = {"release": tags.get("release", "")}
+        return found
 
     def clip(self, clip_id: str) -> Row:
         """A clip: its film and span; the releases that hold it, and their models."""

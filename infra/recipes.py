@@ -48,9 +48,37 @@ def read_recipe(cls: type[R], path: Path) -> R:
         raise InputError(f"{path} is no {cls.__name__}: {error}; mend or remove it") from error
 
 
+def change_recipe(recipe: R, path: Path) -> R:
+    """The recipe with the values that a JSON file changes, at any depth.
+
+    Raises:
+        InputError: not a JSON object, an unknown field, or a value of another type.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(values, dict):
+            raise InputError("it has to hold one JSON object")
+        return from_dict(type(recipe), _merged(to_dict(recipe), values))
+    except (OSError, ValueError, InputError) as error:
+        name = type(recipe).__name__
+        raise InputError(f"{path} changes no {name}: {error}; mend or remove it") from error
+
+
+def _merged(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    both = {
+        name: _merged(values[name], change)
+        if isinstance(change, dict) and isinstance(values.get(name), dict)
+        else change
+        for name, change in changes.items()
+    }
+    return {**values, **both}
+
+
 def _coerce(hint: Any, value: Any, name: str) -> Any:
     if dataclasses.is_dataclass(hint) and isinstance(hint, type) and isinstance(value, dict):
         return from_dict(hint, value)
+    if dataclasses.is_dataclass(hint):
+        raise InputError(f"{name} is {value!r}; it has to be an object of values")
     if get_origin(hint) is tuple and isinstance(value, list | tuple):
         item = get_args(hint)[0]
         return tuple(_coerce(item, entry, name) for entry in value)

@@ -3,6 +3,8 @@
 manifest.json        recipe, release, vocabulary, SHA-256 of each weight file
 vae.safetensors      dit.safetensors      text.safetensors
 vae.json             of a VAE that came from diffusers: its class and config
+text_encoder/        a pretrained text encoder, unless it is large: then its path and hash
+adapters/            what LoRA learned, which dit.safetensors contains, for use elsewhere
 """
 
 from dataclasses import dataclass
@@ -14,10 +16,11 @@ from safetensors.torch import load_file
 from infra.errors import InputError, NotFoundError
 from infra.job_files import read_json, write_json
 from infra.recipes import fingerprint, from_dict, to_dict
+from modeling.caption_encoders import read_text, write_text
 from modeling.codec import VAE
 from modeling.dit import DiT
 from modeling.recipes import ModelRecipe
-from modeling.text import TextEncoder, Tokenizer
+from modeling.text import CaptionEncoder, CaptionTokenizer
 from modeling.vae_files import read_vae, write_vae
 from modeling.weights import file_hash, save_weights
 
@@ -32,8 +35,8 @@ class Bundle:
     recipe: ModelRecipe
     vae: VAE
     dit: DiT
-    text: TextEncoder
-    tokenizer: Tokenizer
+    text: CaptionEncoder
+    tokenizer: CaptionTokenizer
     manifest: dict[str, Any]
 
 
@@ -42,8 +45,8 @@ def save_bundle(
     recipe: ModelRecipe,
     vae: VAE,
     dit: DiT,
-    text: TextEncoder,
-    tokenizer: Tokenizer,
+    text: CaptionEncoder,
+    tokenizer: CaptionTokenizer,
     lineage: dict[str, Any],
 ) -> Path:
     """Write a bundle; the manifest goes last, so a folder without one is not a bundle."""
@@ -52,12 +55,14 @@ def save_bundle(
         for name, module in (("dit", dit), ("text", text))
     }
     files |= {path.name: file_hash(path) for path in write_vae(vae, folder)}
+    about_text = write_text(folder, tokenizer)
+    for path in sorted(folder.glob("*/*")):
+        files[path.relative_to(folder).as_posix()] = file_hash(path)
     manifest = {
         "format": FORMAT,
         "recipe": to_dict(recipe),
         "recipe_hash": fingerprint(recipe),
-        "words": tokenizer.words,
-        "max_tokens": tokenizer.max_tokens,
+        **about_text,
         "sha256": files,
         "fps": recipe.data.fps,
         **lineage,
@@ -71,7 +76,8 @@ def load_bundle(folder: Path, device: str = "cpu") -> Bundle:
 
     Raises:
         NotFoundError: there is no manifest in the folder.
-        InputError: a file is missing, or its hash is not the manifest's.
+        InputError: a file is missing, or its hash is not the manifest's; so too of a text encoder
+            outside the folder.
     """
     manifest = read_json(folder / MANIFEST)
     if manifest is None:
@@ -83,11 +89,9 @@ def load_bundle(folder: Path, device: str = "cpu") -> Bundle:
     for name, expected in manifest["sha256"].items():
         _check_file(folder / name, expected)
     recipe = from_dict(ModelRecipe, manifest["recipe"])
-    tokenizer = Tokenizer(manifest["words"], manifest["max_tokens"])
-    modules = (
-        DiT(recipe.dit.config),
-        TextEncoder(len(tokenizer), recipe.dit.config.text_width),
-    )
+    config = recipe.dit.config
+    tokenizer, text = read_text(folder, manifest, recipe.dit.text, config.text_width)
+    modules = (DiT(config), text)
     for name, module in zip(("dit", "text"), modules, strict=True):
         module.load_state_dict(load_file(folder / f"{name}.safetensors"))
         module.to(device).eval().requires_grad_(False)

@@ -16,9 +16,10 @@ import torch
 from torch import Tensor
 
 from infra.errors import InputError
+from modeling.codec import VAE
 from modeling.data import to_float
 from modeling.tasks import Frames, Given, Request, fit, pixels
-from modeling.vae import GROUP, SPATIAL, VideoVAE
+from modeling.vae import GROUP, SPATIAL
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Canvas:
     """
 
     def __init__(
-        self, request: Request, vae: VideoVAE, patch: int, *, recent: int, coming: int
+        self, request: Request, vae: VAE, patch: int, *, recent: int, coming: int
     ) -> None:
         self.request, self._vae = request, vae
         self._patch_px = patch * SPATIAL

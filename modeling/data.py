@@ -44,7 +44,8 @@ def nearest_size(width: int, height: int, recipe: DataRecipe) -> tuple[int, int]
     Of all sizes on the recipe's grid, those of nearest aspect, and the largest of these.
     """
     step, aspect = recipe.side_multiple, width / height
-    sides = range(recipe.min_side // step * step or step, recipe.max_area // step + 1, step)
+    shortest = recipe.min_side // step * step or step
+    sides = range(shortest, recipe.max_area // shortest + 1, step)
     sizes = [(h, w) for h in sides for w in sides if h * w <= recipe.max_area]
     return min(sizes, key=lambda size: (abs(np.log(size[1] / size[0] / aspect)), -size[0]))
 

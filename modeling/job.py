@@ -20,10 +20,10 @@ from infra.errors import InputError, JobError
 from infra.job_files import JobContext, read_json, run_job
 from infra.ray_jobs import connect
 from infra.settings import Settings
+from modeling.allocator import keep_freed_memory
 from modeling.bundle import load_bundle
 from modeling.generate import Generator
-from modeling.memory import keep_freed_memory
-from modeling.steps import Bench, encode_latents, evaluate, train_dit, train_vae
+from modeling.steps import Bench, check_memory, encode_latents, evaluate, train_dit, train_vae
 from modeling.tasks import Request
 
 STOP_FILE = "stop"
@@ -34,6 +34,8 @@ def main(context: JobContext) -> dict[str, Any]:
     step = context.spec.get("step")
     if step in TRAINING:
         workers = int(context.spec.get("workers", 0))
+        if step == "vae" and context.spec["recipe"].get("start_from"):
+            workers = 0  # the parent's is taken, and nothing trained
         return train_with_ray(context, workers) if workers else train_here(context)
     torch.set_num_threads(Settings().cpu_count)
     if step == "latents":
@@ -61,8 +63,12 @@ def train_with_ray(context: JobContext, workers: int) -> dict[str, Any]:
     if (done := bench.done(context.spec["step"])) is not None:
         return done  # without waking Ray Train, which takes ten seconds
     connect(settings)
+    import ray
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
+
+    if not ray.cluster_resources().get("GPU"):  # type: ignore[no-untyped-call]
+        check_memory(bench.recipe)  # in one sentence, which Ray Train would bury
 
     stop = context.folder / STOP_FILE
     stop.unlink(missing_ok=True)

@@ -1,13 +1,13 @@
-"""Recipes of whole models: one Python function each, frozen values all the way down."""
+"""Recipes of whole models: frozen values all the way down. modeling/sizes.py has all by name."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from infra.errors import NotFoundError
 from modeling.dit import DiTConfig
+from modeling.lora import LoRARecipe
 from modeling.noise import NoiseRecipe
 from modeling.sampler import SamplerRecipe
+from modeling.text import TextRecipe
 from modeling.vae import VAEConfig
 
 
@@ -41,6 +41,8 @@ class OptimizerRecipe:
     """Rows of text and patches that a packed batch has at most; 0 counts clips."""
     accumulate: int = 1
     """Packed batches of each worker that make one step."""
+    step_rows: int = 0
+    """Rows of one step over all workers, where `accumulate` follows from it; see `for_workers`."""
     muon_learning_rate: float = 0.0
     """For matrices inside blocks; 0 leaves them to AdamW too."""
     warmup_steps: int = 50
@@ -131,6 +133,9 @@ class TransformerRecipe:
     sampler: SamplerRecipe = field(default_factory=SamplerRecipe)
     rollout: RolloutRecipe = field(default_factory=RolloutRecipe)
     compute: ComputeRecipe = field(default_factory=ComputeRecipe)
+    text: TextRecipe = field(default_factory=TextRecipe)
+    lora: LoRARecipe = field(default_factory=LoRARecipe)
+    """Adapters, for a training that starts from a model."""
     caption_drop: float = 0.1
     image_share: float = 0.1
     """Share of documents that are single frames."""
@@ -160,6 +165,10 @@ class ModelRecipe:
     dit: TransformerRecipe
     large_image: LargeImageRecipe = field(default_factory=LargeImageRecipe)
     seed: int = 0
+    start_from: str = ""
+    """The model that training goes on from: a bundle's folder, a version or an alias."""
+    start_hash: str = ""
+    """Of that bundle, once training has begun; another one of the same name is refused."""
 
 
 def tiny(seed: int = 0) -> ModelRecipe:
@@ -184,17 +193,3 @@ def tiny(seed: int = 0) -> ModelRecipe:
             rollout=RolloutRecipe(history=(2,), anchor=True),
         ),
     )
-
-
-RECIPES: dict[str, Callable[..., ModelRecipe]] = {"tiny": tiny}
-
-
-def by_name(name: str, seed: int = 0) -> ModelRecipe:
-    """The recipe called `name`.
-
-    Raises:
-        NotFoundError: no such recipe; the message lists those that exist.
-    """
-    if name not in RECIPES:
-        raise NotFoundError(f"no recipe called {name!r}; there are: {', '.join(sorted(RECIPES))}")
-    return RECIPES[name](seed=seed)

@@ -33,11 +33,13 @@ from modeling.bundle import load_bundle, save_bundle
 from modeling.codec import VAE
 from modeling.data import Clip, load_pixels
 from modeling.dit import DiT
+from modeling.finetune import finish, start, take_vae
 from modeling.latents import measure_statistics, read_latents, write_latents
 from modeling.loader import LatentStore, Loader
 from modeling.perceptual import perceptual_loss
+from modeling.plan import check_compute
 from modeling.recipes import ModelRecipe, OptimizerRecipe
-from modeling.text import TextEncoder, Tokenizer
+from modeling.text import CaptionEncoder
 from modeling.train_dit import SampleMaker, velocity_error
 from modeling.train_vae import WindowSampler, start_linear, vae_loss
 from modeling.trainer import Counters, Trainer
@@ -76,8 +78,8 @@ class Bench:
 
     @property
     def vae_folder(self) -> Path:
-        parts = (self.recipe.data, self.recipe.vae)
-        key = "-".join(fingerprint(part)[:8] for part in parts)
+        made_by = self.recipe.start_hash or fingerprint(self.recipe.vae)
+        key = f"{fingerprint(self.recipe.data)[:8]}-{made_by[:8]}"
         return self.training / f"vae-{self.release.name}-{key}-{self.recipe.seed}"
 
     @property
@@ -131,6 +133,8 @@ def train_vae(bench: Bench, should_stop: Callable[[], bool]) -> dict[str, Any]:
     recipe = bench.recipe.vae
     if (done := bench.done("vae")) is not None:
         return done
+    if bench.recipe.start_from:
+        return take_parents_vae(bench)
     check_memory(bench.recipe)
     check_compression(recipe.config)
     clips = [clip for clip in bench.clips() if clip.split == "train"]
@@ -182,6 +186,14 @@ def adopt_vae(bench: Bench, clips: Sequence[Clip]) -> dict[str, Any]:
     return done
 
 
+def take_parents_vae(bench: Bench) -> dict[str, Any]:
+    """A model that starts from another has its VAE: nothing is trained."""
+    take_vae(bench.recipe, bench.settings, bench.vae_folder)
+    done = {"folder": str(bench.vae_folder), "mlflow_run_id": "", "metrics": {}, "pictures": {}}
+    write_json(bench.vae_folder / "done.json", done)
+    return done
+
+
 def encode_latents(bench: Bench) -> dict[str, Any]:
     """Encode every clip of the release into the lake's latents."""
     clips, vae_hash = bench.clips(), bench.vae_hash
@@ -206,10 +218,10 @@ def train_dit(bench: Bench, should_stop: Callable[[], bool]) -> dict[str, Any]:
     clips = bench.clips()
     captions = {clip.clip_id: clip.caption for clip in clips if clip.split == "train"}
     store = LatentStore(bench.lake, bench.vae_hash, captions)
-    tokenizer = Tokenizer.from_captions(captions.values())
     seed = bench.recipe.seed
-    torch.manual_seed(seed)
-    dit, text = DiT(recipe.config), TextEncoder(len(tokenizer), recipe.config.text_width)
+    begun = start(bench.recipe, bench.settings, captions.values())
+    bench.context.progress(0, recipe.optimizer.steps, begun.says)
+    dit, text, tokenizer = begun.dit, begun.text, begun.tokenizer
     trainer = Trainer(
         {"dit": dit, "text": text},
         Loader(store, SampleMaker(tokenizer, recipe, bench.recipe.data.fps), recipe, seed=seed),
@@ -217,7 +229,7 @@ def train_dit(bench: Bench, should_stop: Callable[[], bool]) -> dict[str, Any]:
         recipe.optimizer,
         bench.dit_folder,
         seed=seed,
-        tag=fingerprint(recipe),
+        tag=fingerprint(recipe) + begun.tag,
         checkpoint_s=bench.settings.checkpoint_s,
         compute=recipe.compute,
     )
@@ -236,14 +248,16 @@ def train_dit(bench: Bench, should_stop: Callable[[], bool]) -> dict[str, Any]:
         averaged_dit, averaged_text = trainer.averaged("dit"), trainer.averaged("text")
         if trainer.rank or trainer.counters.step < recipe.optimizer.steps:
             return {}
-        assert isinstance(averaged_dit, DiT) and isinstance(averaged_text, TextEncoder)
+        assert isinstance(averaged_dit, DiT) and isinstance(averaged_text, CaptionEncoder)
         lineage = {
             "release": bench.release.name,
             "vae_hash": bench.vae_hash,
             "mlflow_run_id": log.run_id,
             "training_clips": len(store),
+            **begun.lineage,
         }
         folder = bench.dit_folder / "bundle"
+        averaged_dit = finish(averaged_dit, recipe.lora, folder)
         save_bundle(folder, bench.recipe, vae, averaged_dit, averaged_text, tokenizer, lineage)
         return log.finish(bench.dit_folder, trainer.counters) | {"bundle": str(folder)}
 
@@ -300,8 +314,9 @@ def check_memory(recipe: ModelRecipe) -> None:
     """Refuse a recipe whose weights, gradients, moments and average cannot fit this machine.
 
     Raises:
-        InputError: naming what it needs and what there is.
+        InputError: naming what it needs and what there is; or that it would take for ever.
     """
+    check_compute(recipe)
     with torch.device("meta"):
         modules = (VideoVAE(recipe.vae.config), DiT(recipe.dit.config))
     parameters = sum(p.numel() for module in modules for p in module.parameters())

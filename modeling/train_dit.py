@@ -20,7 +20,7 @@ from modeling.documents import (
 from modeling.latents import LatentClip
 from modeling.noise import add_noise, sample_given, sample_timesteps
 from modeling.recipes import TransformerRecipe
-from modeling.text import NULL, TextEncoder, Tokenizer, token_tensor
+from modeling.text import NULL, CaptionEncoder, CaptionTokenizer, token_tensor
 from modeling.trainer import Summed
 from modeling.vae import GROUP
 
@@ -42,7 +42,7 @@ class Sample:
 class SampleMaker:
     """Makes samples: a random window of a clip, a random pattern of what is given, noise."""
 
-    def __init__(self, tokenizer: Tokenizer, recipe: TransformerRecipe, fps: float) -> None:
+    def __init__(self, tokenizer: CaptionTokenizer, recipe: TransformerRecipe, fps: float) -> None:
         self.tokenizer, self.recipe, self.fps = tokenizer, recipe, fps
 
     def tokens(self, caption: str) -> int:
@@ -97,16 +97,17 @@ def noised(
     return Sample(noisy, noise - latents_GChw, timesteps_Gyx, given_Gyx, tokens, fps)
 
 
-def dit_loss(dit: DiT, text: TextEncoder, samples: Sequence[Sample]) -> Tensor:
+def dit_loss(dit: DiT, text: CaptionEncoder, samples: Sequence[Sample]) -> Tensor:
     """Mean squared velocity error over all values that were asked for, in the whole batch."""
     return velocity_error(dit, text, samples).mean
 
 
-def velocity_error(dit: DiT, text: TextEncoder, samples: Sequence[Sample]) -> Summed:
+def velocity_error(dit: DiT, text: CaptionEncoder, samples: Sequence[Sample]) -> Summed:
     """Squared velocity error of all values that were asked for, and how many they are."""
     device = dit.kind.device
     ids = token_tensor(token for sample in samples for token in sample.tokens).to(device)
-    features = text(ids).split([len(sample.tokens) for sample in samples])
+    lengths = [len(sample.tokens) for sample in samples]
+    features = text(ids, lengths).split(lengths)
     documents = [
         Document(
             s.noisy_GChw.to(device), feature, s.timesteps_Gyx, s.given_Gyx, s.fps, s.opens, s.memory

@@ -20,7 +20,7 @@ from modeling.latents import LatentClip, encode_windows
 from modeling.randomness import generator_of
 from modeling.recipes import ModelRecipe
 from modeling.tasks import Request
-from modeling.text import TextEncoder, Tokenizer
+from modeling.text import CaptionEncoder, CaptionTokenizer
 from modeling.train_dit import Sample, noised, velocity_error
 
 TIMESTEPS = tuple((2 * level + 1) / 16 for level in range(8))
@@ -28,7 +28,11 @@ CLIPS, PICTURES = 16, 4
 
 
 def stratified_loss(
-    dit: DiT, text: TextEncoder, clips: Sequence[LatentClip], tokenizer: Tokenizer, fps: float
+    dit: DiT,
+    text: CaptionEncoder,
+    clips: Sequence[LatentClip],
+    tokenizer: CaptionTokenizer,
+    fps: float,
 ) -> dict[str, float]:
     """Mean squared velocity error at each timestep and for each task, and of all.
 
@@ -51,7 +55,12 @@ def stratified_loss(
 
 
 def _sample(
-    clip: LatentClip, timestep: float, task: int, level: int, tokenizer: Tokenizer, fps: float
+    clip: LatentClip,
+    timestep: float,
+    task: int,
+    level: int,
+    tokenizer: CaptionTokenizer,
+    fps: float,
 ) -> Sample:
     latents = clip.windows_WGChw[0]
     given = torch.zeros(len(latents), 1, 1, dtype=torch.bool)
@@ -68,7 +77,7 @@ class Watch:
         self,
         recipe: ModelRecipe,
         vae: VAE,
-        tokenizer: Tokenizer,
+        tokenizer: CaptionTokenizer,
         held: Sequence[Clip],
         run: Run | None,
         folder: Path,
@@ -80,7 +89,7 @@ class Watch:
 
     def __call__(self, step: int, dit: nn.Module, text: nn.Module) -> None:
         """Log what the modules have come to at `step`."""
-        assert isinstance(dit, DiT) and isinstance(text, TextEncoder)
+        assert isinstance(dit, DiT) and isinstance(text, CaptionEncoder)
         if self.run is None or not self.clips:
             return
         if not self._latents:
@@ -94,7 +103,7 @@ class Watch:
         windows = encode_windows(self.vae, clip, self.recipe.data)
         return LatentClip(clip.clip_id, clip.caption, windows[:1])
 
-    def _pictures(self, step: int, dit: DiT, text: TextEncoder) -> Path:
+    def _pictures(self, step: int, dit: DiT, text: CaptionEncoder) -> Path:
         bundle = Bundle(self.recipe, self.vae, dit, text, self.tokenizer, {})
         generator = Generator(bundle)
         shown = self.clips[:: max(1, len(self.clips) // PICTURES)][:PICTURES]

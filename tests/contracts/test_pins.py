@@ -124,4 +124,5 @@ def test_forms_say_what_to_enter(prefect_server: Settings) -> None:
     for name, form in forms.items():
         for field, schema in form["properties"].items():
             assert schema.get("description"), f"{name}: {field}"
-    assert forms["train-model"]["definitions"]["RecipeName"]["enum"] == ["tiny"]
+    recipes = forms["train-model"]["definitions"]["RecipeName"]["enum"]
+    assert recipes == ["tiny", "small", "base", "large"]

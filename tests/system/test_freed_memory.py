@@ -3,7 +3,7 @@ import sys
 
 CODE = """
 import resource
-from modeling.memory import keep_freed_memory
+from modeling.allocator import keep_freed_memory
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -20,8 +20,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from modeling.allocator import keep_freed_memory
 from modeling.dit import DiT, DiTConfig
-from modeling.memory import keep_freed_memory
 from modeling.noise import NoiseRecipe
 from modeling.recipes import ComputeRecipe, OptimizerRecipe, TransformerRecipe
 from modeling.text import TextEncoder

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from modeling.bundle import Bundle
 from modeling.data import Clip
@@ -14,6 +14,7 @@ from modeling.documents import Document
 from modeling.latents import LatentClip
 from modeling.recipes import ModelRecipe, tiny
 from modeling.text import TextEncoder, Tokenizer
+from modeling.train_dit import Sample, noised
 from modeling.vae import VAEConfig, VideoVAE
 
 WIDTH = 64
@@ -66,6 +67,14 @@ def document(
         mask,
         8.0,
     )
+
+
+def noisy_sample(latents_GChw: Tensor, tokens: list[int], seed: int) -> Sample:
+    """One training document of which nothing is given, half way to noise."""
+    frames = len(latents_GChw)
+    given, steps = torch.zeros(frames, 1, 1, dtype=torch.bool), torch.full((frames, 1, 1), 0.5)
+    generator = torch.Generator().manual_seed(seed)
+    return noised(latents_GChw, given, steps, tokens, 8.0, generator)
 
 
 def moving_clip(clip_id: str, frames: int = 9, side: int = 48, split: str = "train") -> Clip:
