@@ -82,7 +82,7 @@ class Canvas:
         """Latents of groups that are given or have a source, each encoded by itself."""
         request = self.request
         sides = request.height // SPATIAL, request.width // SPATIAL
-        latents = torch.zeros(end - first, self._vae.config.latent_channels, *sides)
+        latents = torch.zeros(end - first, self._vae.latent_channels, *sides)
         grid = request.height // self._patch_px, request.width // self._patch_px
         given = torch.zeros(end - first, *grid, dtype=torch.bool)
         shown, clips = [], []

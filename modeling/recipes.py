@@ -190,6 +190,5 @@ def tiny(seed: int = 0) -> ModelRecipe:
             ),
             # 480 prompts with one model: 0.904 right with 16 Euler steps, 0.931 with these.
             sampler=SamplerRecipe(shift=2.0, solver="adams"),
-            rollout=RolloutRecipe(history=(2,), anchor=True),
         ),
     )
