@@ -95,10 +95,14 @@ def train(
     release: Annotated[str, typer.Option(help="a release's name")] = "latest",
     recipe: Annotated[str, typer.Option(help="how large, how long")] = "tiny",
     seed: Annotated[int, typer.Option(help="the same seed, the same model")] = 0,
+    distill: Annotated[
+        str, typer.Option(metavar="VERSION", help="a student of it, that samples in a few steps")
+    ] = "",
     serve: Annotated[bool, typer.Option(help="then promote and deploy it")] = True,
 ) -> None:
     """Train a model on a release; if it passes the gate, it is promoted and served."""
-    made = _run("train-model", {"release": release, "recipe": recipe, "seed": seed})
+    asked = {"release": release, "recipe": recipe, "seed": seed}
+    made = _run("train-model", asked | {"distill": distill})
     if serve:
         _run("promote-model", {"version": made["version"]})
         _run("deploy-model", {})

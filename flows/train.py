@@ -1,5 +1,9 @@
-"""`train-model`: VAE → latents → diffusion transformer → evaluation → a candidate."""
+"""`train-model`: VAE → latents → diffusion transformer → evaluation → a candidate.
 
+Or, of a model that exists: distill → evaluation → a candidate that samples in a few steps.
+"""
+
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,10 +14,13 @@ from prefect.events import emit_event
 from prefect.states import Completed
 from pydantic import Field
 
-from flows import artifacts
+from flows import artifacts, evaluation_recipe
+from flows.promote import find_version
 from flows.steps import log, run_step, stop_jobs, stopping_jobs
 from infra.catalog import Catalog
-from infra.recipes import fingerprint, to_dict
+from infra.errors import InputError
+from infra.job_files import read_json
+from infra.recipes import to_dict
 from infra.settings import Settings
 from infra.tracking import Tracking
 
@@ -39,49 +46,41 @@ def train_model(
     recipe: RecipeName = RecipeName.TINY,
     seed: Annotated[int, Field(ge=0)] = 0,
     workers: Annotated[int, Field(ge=0)] = 1,
+    distill: str = "",
 ) -> State[dict[str, Any]]:
-    """Train a whole model on a release and register it.
+    """Train a whole model on a release, or a few-step student of one that exists, and register it.
 
     Args:
         release: A release's name, or latest.
         recipe: How large the model is and how long it learns.
         seed: The same seed, the same model.
         workers: Processes that Ray Train spreads training over; 0 trains without it.
+        distill: A model version, or an alias such as champion: instead of training from scratch,
+            make a student of it that samples in a few steps, on the release it was trained on.
 
     Returns:
         {"version", "release", "recipe", "metrics", "mlflow_run_id"}
     Raises:
         NotFoundError: no such release or recipe.
     """
-    # They bring Lance and torch along, which cost seconds to import.
-    from infra.releases import get_release
-    from modeling.recipes import by_name
-
     settings = Settings()
-    chosen = by_name(recipe.value, seed=seed)
-    name = get_release(Catalog(settings.catalog_url), release).name
-    spec = {
-        "recipe": to_dict(chosen),
-        "release": name,
-        "workers": workers,
-        "flow_run_id": str(runtime.flow_run.id),
-    }
+    evaluation = evaluation_recipe.load(settings)
+    if distill:
+        spec = student_spec(settings, distill)
+    else:
+        spec = model_spec(settings, release, recipe, seed) | {"workers": workers}
+    spec |= {"flow_run_id": str(runtime.flow_run.id), "evaluation": to_dict(evaluation)}
+    results = {}
     with stopping_jobs():
-        vae = run_step("vae", JOB, {"step": "vae", **spec})
-        run_step("latents", JOB, {"step": "latents", **spec})
-        dit = run_step("dit", JOB, {"step": "dit", **spec})
-        evaluated = run_step("evaluate", JOB, {"step": "evaluate", **spec})
-    publish(vae, dit, evaluated)
-    tags = {
-        "release": name,
-        "recipe": recipe.value,
-        "recipe_hash": fingerprint(chosen),
-        **evaluated["tags"],
-    }
+        for step in ("distill", "evaluate") if distill else ("vae", "latents", "dit", "evaluate"):
+            results[step] = run_step(step, JOB, {"step": step, **spec})
+    evaluated, name = results["evaluate"], spec["release"]
+    publish(results)
+    tags = {"release": name, **evaluated["tags"]}
     tracking = Tracking(settings.mlflow_url)
     version = tracking.register_bundle(Path(evaluated["bundle"]), evaluated["mlflow_run_id"], tags)
     tracking.set_alias("candidate", version)
-    message = f"version {version} is the candidate: recipe {recipe.value} on release {name}"
+    message = f"version {version} is the candidate: recipe {tags['recipe']} on release {name}"
     log.info("%s", message)
     emit_event(
         "reel.model.trained",
@@ -93,21 +92,57 @@ def train_model(
         data={
             "version": version,
             "release": name,
-            "recipe": recipe.value,
+            "recipe": tags["recipe"],
             "metrics": evaluated["metrics"],
             "mlflow_run_id": evaluated["mlflow_run_id"],
         },
     )
 
 
-def publish(vae: dict[str, Any], dit: dict[str, Any], evaluated: dict[str, Any]) -> None:
+def model_spec(settings: Settings, release: str, recipe: RecipeName, seed: int) -> dict[str, Any]:
+    """What the jobs of a model trained from scratch are told."""
+    # They bring Lance and torch along, which cost seconds to import.
+    from infra.releases import get_release
+    from modeling.recipes import by_name
+
+    chosen = by_name(recipe.value, seed=seed)
+    name = get_release(Catalog(settings.catalog_url), release).name
+    return {"recipe": to_dict(chosen), "release": name}
+
+
+def student_spec(settings: Settings, teacher: str) -> dict[str, Any]:
+    """What the jobs of a few-step student are told: its teacher, and that one's recipe and release.
+
+    Raises:
+        NotFoundError: there is no such model version.
+        InputError: it is a few-step student itself.
+    """
+    tracking = Tracking(settings.mlflow_url)
+    version = find_version(tracking, teacher)
+    if version.tags.get("teacher"):
+        raise InputError(
+            f"version {version.version} is a few-step student of version "
+            f"{version.tags['teacher']} already; distill that one"
+        )
+    folder = tracking.download(version.version, settings.home / "models" / version.version)
+    manifest = read_json(folder / "manifest.json") or {}
+    return {
+        "recipe": manifest["recipe"],
+        "release": manifest["release"],
+        "teacher": {"bundle": str(folder), "version": version.version},
+        "distill": {},
+    }
+
+
+def publish(results: Mapping[str, dict[str, Any]]) -> None:
     """The pages of a training run: curves, samples, the evaluation table."""
-    for key, result in (("vae", vae), ("dit", dit), ("samples", evaluated)):
+    for key, result in results.items():
         pictures = [
             f"## {name}\n\n{artifacts.picture_file(Path(path), name)}"
-            for name, path in result["pictures"].items()
+            for name, path in result.get("pictures", {}).items()
         ]
         if pictures:
-            artifacts.publish(f"{key}-pictures", "\n\n".join(pictures), key)
-    table = artifacts.table(["number", "value", "note"], evaluated["table"])
+            shown = "samples" if key == "evaluate" else key
+            artifacts.publish(f"{shown}-pictures", "\n\n".join(pictures), shown)
+    table = artifacts.table(["number", "value", "note"], results["evaluate"]["table"])
     artifacts.publish("evaluation", f"# Evaluation\n\n{table}", "what was measured")

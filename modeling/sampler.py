@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from modeling.dit import DiT
-from modeling.documents import Document, pack, split
+from modeling.documents import Document, pack, split, table_order
+from modeling.step_cache import StepCache
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +26,8 @@ class SamplerRecipe:
     shift: float = 1.0
     solver: Literal["euler", "adams"] = "euler"
     """adams: the two-step method of Adams and Bashforth, second order for one call a step."""
+    cache_threshold: float = 0.0
+    """Where the first block changes by a smaller share, the others are not asked; 0: always."""
 
 
 @dataclass(frozen=True)
@@ -64,10 +67,12 @@ def sample(
     tasks: Sequence[Task],
     recipe: SamplerRecipe,
     on_step: Callable[[int, int], bool] | None = None,
+    on_states: Callable[[int, Sequence[Tensor]], None] | None = None,
 ) -> list[Tensor]:
     """Latents (G, C, h, w) of each task, given frames unchanged.
 
-    `on_step(done, steps)` is called after each step.
+    `on_step(done, steps)` is called after each step, `on_states(step, states)` before each and
+    after the last with the latents on their way.
 
     Raises:
         SamplingStopped: `on_step` returned False.
@@ -77,9 +82,12 @@ def sample(
         for task in tasks
     ]
     times = schedule(recipe).tolist()
+    cache = StepCache(dit, recipe.cache_threshold) if recipe.cache_threshold else None
     before: list[Tensor] = []
     for step, (now, following) in enumerate(itertools.pairwise(times)):
-        velocities = guided_velocities(dit, tasks, states, now, recipe.guidance)
+        if on_states is not None:
+            on_states(step, states)
+        velocities = guided_velocities(dit, tasks, states, now, recipe.guidance, cache)
         slopes = velocities
         if recipe.solver == "adams" and before:
             slopes = extrapolated(before, velocities, times[step - 1] - now, now - following)
@@ -89,6 +97,8 @@ def sample(
             states[index] = torch.where(task.given_G.view(-1, 1, 1, 1), states[index], moved)
         if on_step is not None and not on_step(step + 1, recipe.steps):
             raise SamplingStopped
+    if on_states is not None:
+        on_states(recipe.steps, states)
     return states
 
 
@@ -104,7 +114,12 @@ def extrapolated(
 
 
 def guided_velocities(
-    dit: DiT, tasks: Sequence[Task], states: Sequence[Tensor], time: float, guidance: float
+    dit: DiT,
+    tasks: Sequence[Task],
+    states: Sequence[Tensor],
+    time: float,
+    guidance: float,
+    cache: StepCache | None = None,
 ) -> list[Tensor]:
     """Velocity of each task at one timestep (Ho and Salimans, 2022), float32."""
     documents = []
@@ -114,7 +129,11 @@ def guided_velocities(
             steps = torch.full((len(state),), time).masked_fill(task.given_G, 0)
             documents.append(Document(state, text, steps, task.given_G, task.fps))
     rows = pack(documents, dit.config)
-    velocities = [v.float() for v in split(dit(rows), documents, dit.config)]
+    if cache is None:
+        velocity_NP = dit(rows)
+    else:
+        velocity_NP = cache(rows, [index % len(tasks) for index in table_order(documents)])
+    velocities = [v.float() for v in split(velocity_NP, documents, dit.config)]
     if guidance == 1:
         return velocities
     conditional, unconditional = velocities[: len(tasks)], velocities[len(tasks) :]
