@@ -7,7 +7,6 @@ The spec of a student has {"teacher": {"bundle": folder, "version": "3"}, "disti
 recipe, which is its teacher's.
 """
 
-import copy
 import hashlib
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -18,15 +17,13 @@ from typing import Any
 from infra.job_files import read_json
 from infra.recipes import fingerprint, from_dict, to_dict
 from modeling.bundle import Bundle, load_bundle, save_bundle
-from modeling.distill import DistillRecipe, LessonMaker, student_recipe, write_lessons
+from modeling.distill import DistillRecipe, student_recipe, student_trainer, write_lessons
 from modeling.dit import DiT
 from modeling.evaluate import Evidence, beside_teacher, evaluate_bundle
 from modeling.evaluation_recipe import EvaluationRecipe
 from modeling.latents import read_latents
 from modeling.measure import Measure
 from modeling.steps import Bench, TrainingLog
-from modeling.train_dit import dit_loss
-from modeling.trainer import Trainer
 
 DONE = "done.json"
 
@@ -69,15 +66,12 @@ def distill(bench: Bench, should_stop: Callable[[], bool]) -> dict[str, Any]:
 
     seed = student.bench.recipe.seed
     lessons = write_lessons(teacher, clips, recipe, student.folder, seed, progress)
-    network = copy.deepcopy(teacher.dit).train().requires_grad_(True)
-    trainer = Trainer(
-        {"dit": network},
-        LessonMaker(lessons, student.bench.recipe),
-        lambda samples, _generator: dit_loss(network, teacher.text, samples),
-        recipe.optimizer,
+    trainer = student_trainer(
+        teacher,
+        lessons,
+        recipe,
         student.folder,
         seed=seed,
-        tag=fingerprint(recipe),
         checkpoint_s=bench.settings.checkpoint_s,
     )
     with ExitStack() as stack:

@@ -11,6 +11,7 @@ other: the same network, sampler and tasks, with another sampler recipe.
 Shapes: K steps of the student, G latent frames, C channels, h w latent positions.
 """
 
+import copy
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,14 +22,15 @@ from safetensors.torch import load_file, save_file
 from torch import Generator, Tensor
 
 from infra.errors import InputError
+from infra.recipes import fingerprint
 from modeling.bundle import Bundle
 from modeling.latents import LatentClip
 from modeling.noise import sample_given
 from modeling.recipes import ModelRecipe, OptimizerRecipe
 from modeling.sampler import SamplerRecipe, Task, sample, schedule
 from modeling.text import NULL, token_tensor
-from modeling.train_dit import Sample
-from modeling.trainer import rng
+from modeling.train_dit import Sample, dit_loss
+from modeling.trainer import Trainer, rng
 
 LESSONS_PER_FILE = 64
 FLAVOUR = "few-step"
@@ -170,6 +172,29 @@ class LessonMaker:
         timesteps = torch.full((len(here),), now).masked_fill(lesson.given_G, 0)
         velocity = (there - here) / (following - now)
         return Sample(here, velocity, timesteps, lesson.given_G, lesson.tokens, self.fps)
+
+
+def student_trainer(
+    teacher: Bundle,
+    lessons: Sequence[Lesson],
+    recipe: DistillRecipe,
+    folder: Path,
+    *,
+    seed: int,
+    checkpoint_s: float,
+) -> Trainer[list[Sample]]:
+    """Trains a copy of the teacher's network, "dit"; its text encoder stays as it is."""
+    network = copy.deepcopy(teacher.dit).train().requires_grad_(True)
+    return Trainer(
+        {"dit": network},
+        LessonMaker(lessons, student_recipe(teacher.recipe, recipe)),
+        lambda samples, _generator: dit_loss(network, teacher.text, samples),
+        recipe.optimizer,
+        folder,
+        seed=seed,
+        tag=fingerprint(recipe),
+        checkpoint_s=checkpoint_s,
+    )
 
 
 def _write(path: Path, lessons: Sequence[Lesson]) -> None:

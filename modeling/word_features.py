@@ -41,7 +41,7 @@ class WordNetwork(nn.Module):
             layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.SiLU()]
         self.body = nn.Sequential(*layers, nn.Flatten())
         self.features = nn.Linear(widths[-1] * (SIDE // 8) ** 2, WIDTH)
-        self.words = nn.Linear(WIDTH, words)
+        self.words = nn.Linear(WIDTH, max(words, 1))  # torch warns about a layer of nothing
         self.time = nn.Linear(WIDTH, 3)
 
     def forward(self, videos_BTCHW: Tensor) -> Tensor:
@@ -82,9 +82,9 @@ def kept_network(clips: Sequence[Clip], path: Path) -> WordNetwork:
     return network.eval().requires_grad_(False)
 
 
-def train(clips: Sequence[Clip], words: Sequence[str], steps: int = STEPS) -> WordNetwork:
+def train(clips: Sequence[Clip], words: Sequence[str], steps: int = 0) -> WordNetwork:
     """A network that was shown these clips; the same clips give the same one."""
-    videos = _videos(clips)
+    videos, steps = _videos(clips), steps or STEPS
     known = [words_of(clip.caption) for clip in clips]
     has_NW = torch.tensor([[float(word in some) for word in words] for some in known])
     with torch.random.fork_rng():

@@ -8,12 +8,14 @@ import sys
 from collections.abc import Callable
 
 from tests.benchmarks.figure import Figure
-from tests.benchmarks.model import train_speed
+from tests.benchmarks.model import cache, few_step, train_speed
 from tests.benchmarks.table import measure
 
 FIGURES: dict[str, Callable[[], dict[str, Figure]]] = {
     "train_uniform": train_speed.train_uniform,
     "train_mixed": train_speed.train_mixed,
+    "cache": cache.cache,
+    "few_step": few_step.few_step,
 }
 
 if __name__ == "__main__":
