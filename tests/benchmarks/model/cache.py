@@ -41,8 +41,8 @@ def cache() -> dict[str, Figure]:
             target=1.8,
             better="higher",
             n=len(ratios),
-            note=f"{solver}, processor time, decoding too, median of turns of {PROMPTS_A_TURN} prompts; "
-            f"{min(ratios):.2f} to {max(ratios):.2f}",
+            note=f"{solver}, processor time with decoding, median of turns of {PROMPTS_A_TURN} "
+            f"prompts; {min(ratios):.2f} to {max(ratios):.2f}",
         ),
         "cache_accuracy_loss": Figure(
             value=share["plain"] - share["cached"],
