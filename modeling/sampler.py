@@ -82,7 +82,8 @@ def sample(
         for task in tasks
     ]
     times = schedule(recipe).tolist()
-    cache = StepCache(dit, recipe.cache_threshold) if recipe.cache_threshold else None
+    threshold = recipe.cache_threshold
+    cache = StepCache(dit, threshold, recipe.steps) if threshold else None
     before: list[Tensor] = []
     for step, (now, following) in enumerate(itertools.pairwise(times)):
         if on_states is not None:

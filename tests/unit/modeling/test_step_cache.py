@@ -47,8 +47,8 @@ def test_a_higher_threshold_runs_fewer_blocks_and_strays_further(
 ) -> None:
     made: list[StepCache] = []
 
-    def kept(network: DiT, threshold: float) -> StepCache:
-        made.append(StepCache(network, threshold))
+    def kept(network: DiT, threshold: float, steps: int) -> StepCache:
+        made.append(StepCache(network, threshold, steps))
         return made[-1]
 
     monkeypatch.setattr("modeling.sampler.StepCache", kept)
@@ -84,7 +84,7 @@ def test_both_documents_of_a_video_decide_together_and_videos_apart(dit: DiT) ->
     """Documents 0 and 2 are of video 0, 1 and 3 of video 1. Only document 3 changes."""
     before = [document(2, 4, 4, 3, seed) for seed in range(4)]
     after = [*before[:3], document(2, 4, 4, 3, 9)]
-    cache = StepCache(dit, 0.1)
+    cache = StepCache(dit, 0.1, steps=4)
     cache(pack(before, dit.config), [0, 1, 0, 1])
     velocity = cache(pack(after, dit.config), [0, 1, 0, 1])
     assert (cache.whole, cache.reused) == (4 + 2, 2)
@@ -93,7 +93,7 @@ def test_both_documents_of_a_video_decide_together_and_videos_apart(dit: DiT) ->
 
 def test_other_documents_than_before_are_not_taken_for_the_same(dit: DiT) -> None:
     first, second = ([document(2, 4, 4, 3 + more, seed) for seed in (0, 1)] for more in (0, 1))
-    cache = StepCache(dit, 1e9)
+    cache = StepCache(dit, 1e9, steps=4)
     for documents in (first, second, second[:1]):
         rows = pack(documents, dit.config)
         velocity = cache(rows, table_order(documents))
@@ -104,7 +104,7 @@ def test_other_documents_than_before_are_not_taken_for_the_same(dit: DiT) -> Non
 def test_values_that_are_no_numbers_are_never_reused(dit: DiT) -> None:
     broken = document(2, 4, 4, 3, 0)
     broken.latents_GChw.fill_(math.nan)
-    cache = StepCache(dit, 1e9)
+    cache = StepCache(dit, 1e9, steps=4)
     for _ in range(2):
         cache(pack([broken], dit.config), [0])
     assert (cache.whole, cache.reused) == (2, 0)
