@@ -12,7 +12,7 @@ steps 2 to 4, or the last, moves the result by 2 to 9 % of its spread, one of st
 or less; but the first block changes least of all in the beginning. Carrying the old answer on along
 the line through the last two, as TaylorSeer does, made the distance larger.
 
-    cache = StepCache(dit, threshold=0.4, steps=16)         # one for each call of the sampler
+    cache = StepCache(dit, threshold=0.35, steps=16)       # one for each call of the sampler
     velocity = cache(rows, owners)                # in the place of dit(rows)
 
 Shapes: N rows, D width, B documents, V videos, P patch values.

@@ -7,7 +7,7 @@ from dataclasses import replace
 from tests.benchmarks.figure import Figure
 from tests.benchmarks.model import demo_model
 
-THRESHOLD = 0.3
+THRESHOLD = 0.35
 PROMPTS_A_TURN = 24
 
 
