@@ -56,7 +56,9 @@ def bundle() -> Bundle:
 
 def latents(model: Bundle) -> list[LatentClip]:
     """The clips that the model was trained on."""
-    release = get_release(Catalog(f"sqlite:///{home() / 'catalog.db'}"), model.manifest["release"])
+    catalog = Catalog(f"sqlite:///{home() / 'catalog.db'}")
+    catalog.migrate()
+    release = get_release(catalog, model.manifest["release"])
     lake = Lake(str(home() / "lake"))
     rows = lake.read("clips", ["clip_id", "caption", "split"], release=release.name).to_pylist()
     stored = set(lake.read("latents", ["clip_id"]).column("clip_id").to_pylist())
