@@ -101,13 +101,16 @@ def train(
         str, typer.Option(help="fine-tune this model: a version, an alias or a bundle's folder")
     ] = "",
     lora_rank: Annotated[int, typer.Option(help="by adapters of this rank, not as a whole")] = 0,
+    distill: Annotated[
+        str, typer.Option(metavar="VERSION", help="a student of it, that samples in a few steps")
+    ] = "",
     serve: Annotated[bool, typer.Option(help="then promote and deploy it")] = True,
 ) -> None:
     """Train a model on a release; if it passes the gate, it is promoted and served."""
     if start_from and Path(start_from).expanduser().is_dir():
         start_from = str(Path(start_from).expanduser().absolute())  # the flow runs elsewhere
     asked = {"release": release, "recipe": recipe, "seed": seed}
-    parent = {"start_from": start_from, "lora_rank": lora_rank}
+    parent = {"start_from": start_from, "lora_rank": lora_rank, "distill": distill}
     made = _run("train-model", asked | parent)
     if serve:
         _run("promote-model", {"version": made["version"]})

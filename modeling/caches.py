@@ -18,7 +18,7 @@ def caches_of(training: Path, releases: Sequence[str]) -> list[Path]:
         if (read_json(path) or {}).get("release") in releases
     ]
     names = "|".join(map(re.escape, releases))
-    folder = re.compile(rf"(vae-({names})-\w{{8}}-\w{{8}}-\d+|dit-({names})-\w{{16}})")
+    folder = re.compile(rf"(vae-({names})-\w{{8}}-\w{{8}}-\d+|(dit|words)-({names})-\w{{16}})")
     steps = [path for path in training.glob("*-*") if releases and folder.fullmatch(path.name)]
     # A cache without its .json is taken for unfinished, so that goes first.
     bytes_of = [path.with_suffix(".bin") for path in pixels]

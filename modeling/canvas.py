@@ -41,9 +41,7 @@ class Canvas:
         tail that a window is shown.
     """
 
-    def __init__(
-        self, request: Request, vae: VAE, patch: int, *, recent: int, coming: int
-    ) -> None:
+    def __init__(self, request: Request, vae: VAE, patch: int, *, recent: int, coming: int) -> None:
         self.request, self._vae = request, vae
         self._patch_px = patch * SPATIAL
         whole = np.zeros(request.num_frames, bool)

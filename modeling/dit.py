@@ -64,6 +64,21 @@ class Rows:
     layout: Layout
 
 
+@dataclass(frozen=True)
+class Entered:
+    """Rows on their way into the blocks.
+
+    x_ND: features. table_U4D, hidden_UD: modulation and embedding of each distinct timestep;
+    index_N picks one per row. turn: rotary embedding, (N, 1, K / 2).
+    """
+
+    x_ND: Tensor
+    table_U4D: Tensor
+    hidden_UD: Tensor
+    index_N: Tensor
+    turn: Tensor
+
+
 def timestep_features(t_U: Tensor, width: int) -> Tensor:
     """Sinusoidal features of timesteps in [0, 1] (Vaswani et al., 2017). (U, width), float32."""
     frequencies = torch.exp(torch.linspace(0, math.log(1000.0), width // 2, device=t_U.device))
@@ -221,6 +236,14 @@ class DiT(nn.Module):
 
     def forward(self, rows: Rows) -> Tensor:
         """Velocity d(latent)/dt, (N, P); rows that are text hold nothing meaningful."""
+        entered = self.enter(rows)
+        x_ND = entered.x_ND
+        for block in self.blocks:
+            x_ND = block(x_ND, entered.table_U4D, entered.index_N, entered.turn, rows.layout)
+        return self.leave(x_ND, entered)
+
+    def enter(self, rows: Rows) -> Entered:
+        """What the blocks work on: the rows' features, and what their timesteps and places say."""
         width = self.config.width
         patches = self.patch_in(rows.patches_NP) + self.kind.index_select(0, rows.given_N.long())
         x_ND = torch.where(rows.is_text_N[:, None], self.text_in(rows.text_ND), patches)
@@ -231,8 +254,10 @@ class DiT(nn.Module):
         table_U4D = table_U4D + table_U4D.new_tensor([1, 0, 1, 0]).view(1, 4, 1)
         turn = rotary(rows.positions_N3, width // self.config.heads)
         x_ND = x_ND + self.place(turn.flatten(1).to(x_ND.dtype))
-        for block in self.blocks:
-            x_ND = block(x_ND, table_U4D, rows.timestep_index_N, turn, rows.layout)
-        scale = (1 + self.out_scale(hidden_UD)).index_select(0, rows.timestep_index_N)
+        return Entered(x_ND, table_U4D, hidden_UD, rows.timestep_index_N, turn)
+
+    def leave(self, x_ND: Tensor, entered: Entered) -> Tensor:
+        """From the last block's rows to velocities, (N, P)."""
+        scale = (1 + self.out_scale(entered.hidden_UD)).index_select(0, entered.index_N)
         out: Tensor = self.patch_out(norm(x_ND) * scale)
         return out

@@ -1,10 +1,16 @@
-"""What a model is worth, measured on clips it never trained on.
+"""What a model is worth: one table for each version, measured on clips it never trained on.
 
 Every number comes with its count; the promotion gate reads the same table as people do.
+
+    heldout.py        velocity loss by timestep and by task, VAE
+    oracles.py        a judge of your own domain, by captions
+    word_features.py  features trained on the release; frechet.py, extractors.py: distances by them
+    drift.py          long videos, window by window
+    memorisation.py   the nearest training clip
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,102 +18,190 @@ import torch
 
 from infra.pictures import contact_sheet, frame_strip
 from infra.video import write_mp4
+from modeling import extractors
 from modeling.bundle import Bundle
 from modeling.data import Clip, to_float, to_pixels
+from modeling.drift import drift_measures
+from modeling.evaluation_recipe import EvaluationRecipe
+from modeling.extractors import extractor_measures, frechet_measures
 from modeling.generate import Generator
+from modeling.heldout import heldout_losses, spread, training_clips_loss, vae_psnr
 from modeling.latents import LatentClip
+from modeling.measure import Measure
+from modeling.memorisation import memorisation_measures
+from modeling.oracles import ACCURACY, Frames, oracle_measures
 from modeling.tasks import Given, Request
-from modeling.train_dit import dit_loss, noised
 from modeling.train_vae import psnr_db
-from modeling.trainer import rng
+from modeling.word_features import NUM_FRAMES, halves, kept_network
 
-LOSS_TIMESTEPS = (0.1, 0.3, 0.5, 0.7, 0.9)
 PICTURED_CLIPS = 8
-LEARNED_CLIPS = 64
+GIVEN_CLIPS = 16
+FIRST_SEED = 100
 
 
 @dataclass(frozen=True)
-class Measure:
-    """One row of the evaluation table."""
+class Evidence:
+    """What a model is measured on: real clips, and the latents of these by its own VAE.
 
-    name: str
-    value: float
-    n: int
-    note: str
+    features: file of the network that is trained on this release, for all its models.
+    """
 
-
-def heldout_loss(bundle: Bundle, clips: Sequence[LatentClip]) -> Measure:
-    """Velocity loss on held-out clips; a network that learned nothing comes to about 2."""
-    note = f"velocity error at t = {', '.join(map(str, LOSS_TIMESTEPS))}"
-    return Measure("heldout_loss", _velocity_loss(bundle, clips), len(clips), note)
+    training: Sequence[Clip]
+    held: Sequence[Clip]
+    training_latents: Sequence[LatentClip]
+    held_latents: Sequence[LatentClip]
+    features: Path
 
 
-def training_clips_loss(bundle: Bundle, clips: Sequence[LatentClip]) -> Measure:
-    """The same on clips that it did train on: whether it learned anything, not how well."""
-    step = -(-len(clips) // LEARNED_CLIPS)
-    some = clips[::step]
-    note = "the same on clips it trained on: far below the held-out one, it knows them by heart"
-    return Measure("training_clips_loss", _velocity_loss(bundle, some), len(some), note)
+def evaluate_bundle(
+    bundle: Bundle,
+    evidence: Evidence,
+    recipe: EvaluationRecipe,
+    folder: Path,
+    on_progress: Callable[[str], None] = lambda _message: None,
+) -> tuple[list[Measure], dict[str, Path]]:
+    """The table, and pictures in `folder` by name.
+
+    Raises:
+        InputError: the oracle or an extractor that the recipe names is not usable.
+    """
+    rows: list[Measure] = []
+    held = spread(evidence.held, recipe.clips)
+    on_progress("loss on held-out clips")
+    if "teacher" not in bundle.manifest:  # of a few-step student's mean velocities it says nothing
+        latents = spread(evidence.held_latents, recipe.clips)
+        rows += heldout_losses(bundle, latents, recipe)
+        rows.append(training_clips_loss(bundle, evidence.training_latents, recipe))
+    rows.append(vae_psnr(bundle, held))
+    on_progress("given frames")
+    rows.append(image_to_video_psnr(bundle, held[:GIVEN_CLIPS]))
+    on_progress("videos")
+    shown = spread(held, recipe.videos)
+    made = make_videos(bundle, shown)
+    rows += video_measures(made, shown, evidence, recipe)
+    on_progress("long videos")
+    rows += rollout_measures(bundle, shown, evidence, recipe)
+    return rows, draw_samples(made, shown, bundle.recipe.data.fps, folder)
 
 
-@torch.no_grad()
-def _velocity_loss(bundle: Bundle, clips: Sequence[LatentClip]) -> float:
-    """With fixed noise, averaged over fixed timesteps."""
-    losses = []
-    for number, timestep in enumerate(LOSS_TIMESTEPS):
-        generator = rng(17, number)
-        samples = []
-        for clip in clips:
-            latents = clip.windows_WGChw[0]
-            given = torch.zeros(len(latents), 1, 1, dtype=torch.bool)
-            timesteps = torch.full((len(latents), 1, 1), timestep)
-            tokens = bundle.tokenizer.encode(clip.caption)
-            samples.append(
-                noised(latents, given, timesteps, tokens, bundle.recipe.data.fps, generator)
-            )
-        losses.append(float(dit_loss(bundle.dit, bundle.text, samples)))
-    return float(np.mean(losses))
+def make_videos(bundle: Bundle, clips: Sequence[Clip]) -> list[Frames]:
+    """One window from each clip's caption, of its size; the same seeds for every model."""
+    generator = Generator(bundle)
+    requests = [
+        _request(generator, clip, FIRST_SEED + number, given=None)
+        for number, clip in enumerate(clips)
+    ]
+    return generator.generate_many(requests)
 
 
-@torch.no_grad()
-def vae_psnr(bundle: Bundle, clips: Sequence[Clip]) -> Measure:
-    """Reconstruction of held-out clips' first windows."""
-    values = []
-    for clip in clips:
-        video = to_float(clip.frames_THWC[: bundle.recipe.data.num_frames])
-        again = bundle.vae.decode(bundle.vae.encode(video[None]))[0].clamp(-1, 1)
-        values.append(psnr_db(again, video))
-    return Measure("vae_psnr_db", float(np.mean(values)), len(values), "held-out clips, mean")
+def video_measures(
+    made: Sequence[Frames], shown: Sequence[Clip], evidence: Evidence, recipe: EvaluationRecipe
+) -> list[Measure]:
+    """All that needs nothing but pixels and captions of generated videos.
+
+    shown: the held-out clips whose captions they were made from.
+    """
+    count, captions = len(made[0]), [clip.caption for clip in shown]
+    real = [clip.frames_THWC[:count] for clip in shown]
+    reference = [clip.frames_THWC[:count] for clip in halves(evidence.training)[1]]
+    rows: list[Measure] = []
+    if recipe.oracle:
+        rows += oracle_measures(recipe.oracle, made, real, captions)
+    network = kept_network(evidence.training, evidence.features)
+    seen = [extractors.features(network, videos, NUM_FRAMES) for videos in (made, real, reference)]
+    rows += frechet_measures("words", *seen)
+    training = [clip.frames_THWC for clip in evidence.training]
+    rows += memorisation_measures(made, real, training)
+    for extractor in recipe.extractors:
+        rows += extractor_measures(extractor, made, captions, real, reference)
+    return rows
 
 
-@torch.no_grad()
+def rollout_measures(
+    bundle: Bundle, shown: Sequence[Clip], evidence: Evidence, recipe: EvaluationRecipe
+) -> list[Measure]:
+    """Videos of several windows, by the model's own rollout."""
+    generator, clips = Generator(bundle), spread(shown, recipe.rollouts)
+    if not clips or recipe.rollout_windows < 2:
+        return []
+    count = generator.data.num_frames
+    network = kept_network(evidence.training, evidence.features)
+    videos = []
+    for number, clip in enumerate(clips):
+        request = _request(
+            generator, clip, FIRST_SEED + number, None, 1 + recipe.rollout_windows * (count - 1)
+        )
+        videos.append(generator.generate(request))
+    return drift_measures(
+        videos,
+        [clip.caption for clip in clips],
+        count,
+        lambda some: extractors.features(network, some, NUM_FRAMES),
+        [clip.frames_THWC[:count] for clip in shown],
+        recipe.oracle,
+    )
+
+
+def beside_teacher(
+    student: Sequence[Measure],
+    teacher: Bundle,
+    evidence: Evidence,
+    recipe: EvaluationRecipe,
+    student_steps: int,
+) -> list[Measure]:
+    """A few-step student's teacher on the same captions and seeds: with all its steps, and with
+    only as many as the student takes."""
+    shown = spread(spread(evidence.held, recipe.clips), recipe.videos)
+    mine = {row.name: row.value for row in student}
+    rows: list[Measure] = []
+    base = teacher.recipe.dit.sampler
+    for name, steps in (("teacher", base.steps), ("teacher_few_steps", student_steps)):
+        made = make_videos(with_steps(teacher, steps), shown)
+        note = f"the teacher with {steps} steps"
+        for row in video_measures(made, shown, evidence, recipe):
+            if row.name in (f"oracle_{ACCURACY}", "fd_words"):
+                rows.append(Measure(f"{name}_{row.name}", row.value, row.n, f"{note}; {row.note}"))
+    accuracy = f"oracle_{ACCURACY}"
+    theirs = {row.name: row for row in rows}.get(f"teacher_{accuracy}")
+    if theirs is not None and accuracy in mine:
+        loss = theirs.value - mine[accuracy]
+        note = f"{accuracy} of the teacher with all its steps, minus the student's"
+        rows.append(Measure("few_step_accuracy_loss", loss, theirs.n, note))
+    return rows
+
+
+def with_steps(bundle: Bundle, steps: int) -> Bundle:
+    """The same model with another number of sampler steps."""
+    dit = bundle.recipe.dit
+    dit = replace(dit, sampler=replace(dit.sampler, steps=steps))
+    return replace(bundle, recipe=replace(bundle.recipe, dit=dit))
+
+
 def image_to_video_psnr(bundle: Bundle, clips: Sequence[Clip]) -> Measure:
     """First frame shown when a picture is given, against that picture through the VAE."""
     generator, values = Generator(bundle), []
     for number, clip in enumerate(clips):
         frame = clip.frames_THWC[:1]
-        request = _request(generator, clip, number, given=frame)
-        shown = generator.decoded_window(request)[:1]
-        expected = bundle.vae.decode(bundle.vae.encode(to_float(frame)[None]))[0]
+        shown = generator.decoded_window(_request(generator, clip, number, given=frame))[:1]
+        with torch.no_grad():
+            expected = bundle.vae.decode(bundle.vae.encode(to_float(frame)[None]))[0]
         values.append(psnr_db(to_float(shown), to_float(to_pixels(expected))))
     note = "given frame as generated, against its own reconstruction; lowest of all"
     return Measure("image_to_video_psnr_db", float(np.min(values)), len(values), note)
 
 
-def draw_samples(bundle: Bundle, clips: Sequence[Clip], folder: Path) -> dict[str, Path]:
+def draw_samples(
+    made: Sequence[Frames], shown: Sequence[Clip], fps: float, folder: Path
+) -> dict[str, Path]:
     """Generated clips beside the held-out ones of the same captions: a picture, and MP4s."""
-    generator = Generator(bundle)
-    shown = clips[:PICTURED_CLIPS]
-    requests = [_request(generator, clip, 100 + i, given=None) for i, clip in enumerate(shown)]
     tiles, files = [], {}
-    for index, (clip, video) in enumerate(
-        zip(shown, generator.generate_many(requests), strict=True)
-    ):
+    pairs = spread(list(zip(shown, made, strict=True)), PICTURED_CLIPS)
+    for index, (clip, video) in enumerate(pairs):
         real = clip.frames_THWC[: len(video)]
         tiles.append((frame_strip(real, 5), f"real: {clip.caption}"))
         tiles.append((frame_strip(video, 5), f"generated: {clip.caption}"))
         path = folder / f"sample-{index}.mp4"
-        write_mp4(np.concatenate([real, video], axis=2), bundle.recipe.data.fps, path)
+        write_mp4(np.concatenate([real, video], axis=2), fps, path)
         files[path.stem] = path
     sheet = folder / "samples.png"
     contact_sheet(tiles, columns=2, tile_width=480).save(sheet)
@@ -118,12 +212,13 @@ def _request(
     generator: Generator,
     clip: Clip,
     seed: int,
-    given: np.ndarray[tuple[int, ...], np.dtype[np.uint8]] | None,
+    given: Frames | None,
+    num_frames: int = 0,
 ) -> Request:
     height, width = clip.frames_THWC.shape[1:3]
     return Request(
         prompt=clip.caption,
-        num_frames=generator.data.num_frames,
+        num_frames=num_frames or generator.data.num_frames,
         height=height,
         width=width,
         seed=seed,

@@ -1,6 +1,7 @@
 """Job of the model: `python -m modeling.job --spec spec.json`.
 
     {"step": "vae" | "latents" | "dit" | "evaluate", "recipe": {…}, "release": "2026-11-22-1"}
+    {"step": "distill", "teacher": {"bundle": folder, "version": "3"}, …as "dit"}
     {"step": "sample", "bundle": folder, "prompts": [{"prompt", "seed", "width", "height"}, …]}
 
 The training steps run under Ray Train when the spec says `"workers": n` with n > 0 (a worker that
@@ -22,8 +23,9 @@ from infra.ray_jobs import connect
 from infra.settings import Settings
 from modeling.allocator import keep_freed_memory
 from modeling.bundle import load_bundle
+from modeling.bundle_steps import distill, evaluate
 from modeling.generate import Generator
-from modeling.steps import Bench, check_memory, encode_latents, evaluate, train_dit, train_vae
+from modeling.steps import Bench, check_memory, encode_latents, train_dit, train_vae
 from modeling.tasks import Request
 
 STOP_FILE = "stop"
@@ -42,9 +44,14 @@ def main(context: JobContext) -> dict[str, Any]:
         return encode_latents(Bench.open(context))
     if step == "evaluate":
         return evaluate(Bench.open(context))
+    if step == "distill":
+        result = distill(Bench.open(context), lambda: context.should_stop)
+        context.raise_if_stopping()
+        return result
     if step == "sample":
         return sample_prompts(context)
-    raise InputError(f"no modeling step {step!r}; there are vae, latents, dit, evaluate and sample")
+    known = "vae, latents, dit, evaluate, distill and sample"
+    raise InputError(f"no modeling step {step!r}; there are {known}")
 
 
 def train_here(context: JobContext) -> dict[str, Any]:

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from modeling.dit import DiT
-from modeling.documents import Document, Memory, pack, split
+from modeling.documents import Document, Memory, pack, split, table_order
 from modeling.noise import add_noise, over_latents
+from modeling.step_cache import StepCache
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +32,8 @@ class SamplerRecipe:
     shift: float = 1.0
     solver: Literal["euler", "adams"] = "euler"
     """adams: the two-step method of Adams and Bashforth, second order for one call a step."""
+    cache_threshold: float = 0.0
+    """Where the first block changes by a smaller share, the others are not asked; 0: always."""
 
 
 @dataclass(frozen=True)
@@ -93,20 +96,26 @@ def sample(
     tasks: Sequence[Task],
     recipe: SamplerRecipe,
     on_step: Callable[[int, int], bool] | None = None,
+    on_states: Callable[[int, Sequence[Tensor]], None] | None = None,
 ) -> list[Tensor]:
     """Latents (G, C, h, w) of each task, what is given unchanged.
 
-    `on_step(done, steps)` is called after each step.
+    `on_step(done, steps)` is called after each step, `on_states(step, states)` before each and
+    after the last with the latents on their way.
 
     Raises:
         SamplingStopped: `on_step` returned False.
     """
     states = [initial_state(task) for task in tasks]
     times = torch.stack([schedule(recipe, task.start) for task in tasks], dim=1).tolist()
+    threshold = recipe.cache_threshold
+    cache = StepCache(dit, threshold, recipe.steps) if threshold else None
     before: list[Tensor] = []
     for step in range(recipe.steps):
         now, following = times[step], times[step + 1]
-        velocities = guided_velocities(dit, tasks, states, now, recipe)
+        if on_states is not None:
+            on_states(step, states)
+        velocities = guided_velocities(dit, tasks, states, now, recipe, cache)
         slopes = velocities
         if recipe.solver == "adams" and before:
             last = [a - b for a, b in zip(times[step - 1], now, strict=True)]
@@ -118,6 +127,8 @@ def sample(
             states[index] = task.keep_given(moved)
         if on_step is not None and not on_step(step + 1, recipe.steps):
             raise SamplingStopped
+    if on_states is not None:
+        on_states(recipe.steps, states)
     return states
 
 
@@ -141,6 +152,7 @@ def guided_velocities(
     states: Sequence[Tensor],
     times: Sequence[float],
     recipe: SamplerRecipe,
+    cache: StepCache | None = None,
 ) -> list[Tensor]:
     """Velocity of each task at its timestep (Ho and Salimans, 2022), float32."""
     low, high = recipe.guidance_interval
@@ -151,7 +163,12 @@ def guided_velocities(
         task.document(state, t, negative=True) for task, state, t in (moment[i] for i in guided)
     ]
     rows = pack(documents, dit.config)
-    velocities = [v.float() for v in split(dit(rows), documents, dit.config)]
+    if cache is None:
+        velocity_NP = dit(rows)
+    else:
+        owners = [*range(len(tasks)), *guided]
+        velocity_NP = cache(rows, [owners[index] for index in table_order(documents)])
+    velocities = [v.float() for v in split(velocity_NP, documents, dit.config)]
     for index, unconditional in zip(guided, velocities[len(tasks) :], strict=True):
         conditional = velocities[index]
         steered = unconditional + recipe.guidance * (conditional - unconditional)

@@ -4,14 +4,15 @@ one again finds it done. Nothing here knows of Ray: `modeling/job.py` decides wh
     vae       pixels            -> vae.safetensors
     latents   vae, pixels       -> the lake's latents
     dit       latents, captions -> a bundle
-    evaluate  bundle, held-out  -> a table, pictures
+
+What is made of a bundle, its evaluation and a few-step student, is in `bundle_steps.py`.
 """
 
 import json
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +29,12 @@ from infra.recipes import fingerprint, from_dict
 from infra.releases import ReleaseInfo, get_release
 from infra.settings import Settings
 from infra.tracking import Run, Tracking
-from modeling import evaluate as measures
-from modeling.bundle import load_bundle, save_bundle
+from modeling.bundle import save_bundle
 from modeling.codec import VAE
 from modeling.data import Clip, load_pixels
 from modeling.dit import DiT
 from modeling.finetune import finish, start, take_vae
-from modeling.latents import measure_statistics, read_latents, write_latents
+from modeling.latents import measure_statistics, write_latents
 from modeling.loader import LatentStore, Loader
 from modeling.perceptual import perceptual_loss
 from modeling.plan import check_compute
@@ -260,54 +260,6 @@ def train_dit(bench: Bench, should_stop: Callable[[], bool]) -> dict[str, Any]:
         averaged_dit = finish(averaged_dit, recipe.lora, folder)
         save_bundle(folder, bench.recipe, vae, averaged_dit, averaged_text, tokenizer, lineage)
         return log.finish(bench.dit_folder, trainer.counters) | {"bundle": str(folder)}
-
-
-def evaluate(bench: Bench) -> dict[str, Any]:
-    """Measure the bundle on held-out clips and draw what it makes."""
-    folder = bench.dit_folder / "evaluation"
-    folder.mkdir(parents=True, exist_ok=True)
-    bundle = load_bundle(bench.dit_folder / "bundle")
-    clips = bench.clips()
-    held = [clip for clip in clips if clip.split == "val"]
-    seen = [clip for clip in clips if clip.split == "train"]
-    latents, seen_latents = (
-        read_latents(bench.lake, bench.vae_hash, {clip.clip_id: clip.caption for clip in part})
-        for part in (held, seen)
-    )
-    bench.context.progress(1, 4, "measuring")
-    trained = bench.done("dit") or {}
-    rows = [
-        measures.heldout_loss(bundle, latents),
-        measures.training_clips_loss(bundle, seen_latents),
-        measures.vae_psnr(bundle, held),
-        measures.image_to_video_psnr(bundle, held[:16]),
-        measures.Measure(
-            "loader_wait_share",
-            trained["metrics"]["loader_wait_share"],
-            bench.recipe.dit.optimizer.steps,
-            "share of training time spent waiting for data",
-        ),
-    ]
-    bench.context.progress(2, 4, "drawing samples")
-    pictures = measures.draw_samples(bundle, held, folder)
-    metrics = {row.name: row.value for row in rows}
-    with ExitStack() as stack:
-        run = bench.run_in_mlflow(stack, "reel/eval")
-        run.metrics(metrics, step=0)
-        for path in pictures.values():
-            run.artifact(path, "samples")
-        run_id = run.run_id
-    return {
-        "folder": str(folder),
-        "mlflow_run_id": run_id,
-        "train_run_id": trained.get("mlflow_run_id", run_id),
-        "metrics": metrics,
-        "measures": [asdict(row) for row in rows],
-        "table": [[row.name, row.value, f"{row.note} (n = {row.n})"] for row in rows],
-        "pictures": {"samples": str(pictures["samples"])},
-        "bundle": str(bench.dit_folder / "bundle"),
-        "tags": {"vae_hash": bench.vae_hash},
-    }
 
 
 def check_memory(recipe: ModelRecipe) -> None:

@@ -18,13 +18,16 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from flows import evaluation_recipe
 from flows.demo.figures import Figure, in_order, table_lines
 from flows.demo.memory import MemoryWatch
 from flows.demo.places import Places, near
 from flows.demo.stages import Stages
 from infra.errors import InfrastructureError
+from infra.job_files import write_json
 
 FILMS, WORKERS = 150, 2
+ORACLE = "flows.demo.judge:judge"  # of the films that are rendered here, and of no others
 
 
 def run(footage: Path | None) -> int:
@@ -128,6 +131,8 @@ def _chain(places: Places, stages: Stages) -> dict[str, dict[str, Any]]:
         chain["refresh"] = run_and_follow("refresh-data", {"uri": str(places.footage)}, stages.say)
     with stages.stage("train-model", "VAE → latents → diffusion transformer → evaluation"):
         release = chain["refresh"]["release"]
+        if places.world is not None:
+            write_json(evaluation_recipe.path_of(places.settings), {"oracle": ORACLE})
         chain["train"] = run_and_follow("train-model", {"release": release}, stages.say)
     with stages.stage("promote-model", "The gate: candidate → champion"):
         version = chain["train"]["version"]

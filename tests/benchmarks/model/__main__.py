@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 
 from tests.benchmarks.figure import Figure
-from tests.benchmarks.model import memory, roof, train_speed, vae
+from tests.benchmarks.model import cache, few_step, memory, roof, train_speed, vae
 from tests.benchmarks.table import measure
 
 FIGURES: dict[str, Callable[[], dict[str, Figure]]] = {
@@ -18,6 +18,8 @@ FIGURES: dict[str, Callable[[], dict[str, Figure]]] = {
     "vae_rss_long_over_short": memory.vae_rss_long_over_short,
     "image_2048_rss_gb": memory.image_2048_rss_gb,
     "train_share_of_roof": lambda: {"train_share_of_roof": roof.train_share_of_roof()},
+    "cache": cache.cache,
+    "few_step": few_step.few_step,
 }
 
 if __name__ == "__main__":

@@ -94,3 +94,45 @@ def test_a_first_model_of_little_footage_passes_and_one_that_learned_nothing_doe
     assert failures(training_clips_loss=2.0) == ["training_clips_loss"]
     assert failures(heldout_loss=math.inf) == ["heldout_loss"]
     assert failures(heldout_loss=math.nan) == ["heldout_loss"]
+
+
+def _with(tags: dict[str, str] | None = None, **metrics: float) -> Measured:
+    found = {
+        "vae_psnr_db": 25.0,
+        "heldout_loss": 0.2,
+        "training_clips_loss": 0.2,
+        "image_to_video_psnr_db": 80.0,
+    }
+    return Measured(version="1", metrics=found | metrics, tags=tags or {})
+
+
+def test_an_oracle_counts_where_there_is_one() -> None:
+    judged = _with(oracle_accuracy=0.9, oracle_gain=0.8)
+    deaf = _with(oracle_accuracy=0.9, oracle_gain=0.02)
+    worse = _with(oracle_accuracy=0.7, oracle_gain=0.6)
+    assert _failures(judge(_with(), None, GateRecipe())) == []
+    assert _failures(judge(judged, None, GateRecipe())) == []
+    assert _failures(judge(deaf, None, GateRecipe())) == ["oracle_gain"]
+    assert _failures(judge(worse, judged, GateRecipe())) == ["oracle_accuracy"]
+    # Two videos fewer of 48 are chance.
+    near = _with(oracle_accuracy=0.86, oracle_gain=0.7)
+    assert _failures(judge(near, judged, GateRecipe())) == []
+    # Who leaves the oracle out does not get past a champion that had to face it.
+    unjudged = _failures(judge(_with(), judged, GateRecipe()))
+    assert unjudged == ["oracle_accuracy", "oracle_gain"]
+
+
+def test_a_few_step_student_is_held_to_its_teacher_and_not_to_losses() -> None:
+    metrics = {"vae_psnr_db": 25.0, "image_to_video_psnr_db": 80.0}
+    student = {"teacher": "3"}
+
+    def failures(loss: float, champion: Measured | None = None) -> list[str]:
+        found = metrics | {"few_step_accuracy_loss": loss}
+        mine = Measured(version="4", metrics=found, tags=student)
+        return _failures(judge(mine, champion, GateRecipe()))
+
+    better = Measured(version="2", metrics=metrics | {"few_step_accuracy_loss": 0.0}, tags=student)
+    assert failures(0.04) == [] and failures(0.04, _with()) == []
+    assert failures(0.04, better) == []
+    assert failures(0.06) == failures(math.nan) == ["few_step_accuracy_loss"]
+    assert _failures(judge(_with(), better, GateRecipe())) == []

@@ -89,7 +89,7 @@ def test_halving_the_steps_costs_what_the_solvers_order_says(
     """Data from a normal distribution: the velocity is known, and noise must end SPREAD as wide."""
     spread = 0.3
 
-    def velocities(_dit: object, _tasks: object, states: list[Any], times: Any, _: object) -> Any:
+    def velocities(_dit: object, _tasks: object, states: list[Any], times: Any, *_: object) -> Any:
         (t,) = times
         variance = (1 - t) ** 2 * spread**2 + t**2
         return [x * (t - (1 - t) * spread**2) / variance for x in states]

@@ -8,12 +8,14 @@ from modeling.dit import DiT
 from modeling.documents import over_rows
 from modeling.latents import LatentClip
 from modeling.noise import NoiseRecipe, over_latents
+from modeling.recipes import RolloutRecipe
 from modeling.text import TextEncoder, Tokenizer
 from modeling.train_dit import Sample, SampleMaker, dit_loss, noised
 from tests.unit.modeling.small import CHANNELS, WIDTH, shaken, small_recipe
 
 RECIPE = small_recipe().dit
 TOKENIZER = Tokenizer(["ball"])
+MEMORY = RolloutRecipe(history=(2,), anchor=True)
 ALL = NoiseRecipe(
     head_share=0.2, tail_share=0.15, ends_share=0.15, scattered_share=0.15, outside_share=0.15,
     box_share=0.15, midstream_share=0.5,
@@ -21,7 +23,7 @@ ALL = NoiseRecipe(
 
 
 def samples(latents: torch.Tensor, count: int = 100) -> list[Sample]:
-    maker = SampleMaker(TOKENIZER, dataclasses.replace(RECIPE, noise=ALL), 8.0)
+    maker = SampleMaker(TOKENIZER, dataclasses.replace(RECIPE, noise=ALL, rollout=MEMORY), 8.0)
     rng, clip = torch.Generator().manual_seed(0), LatentClip("a", "ball", latents[None])
     return [maker.sample(clip, number % 10 == 0, rng) for number in range(count)]
 
