@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 
 from tests.benchmarks.figure import Figure
-from tests.benchmarks.model import cache, few_step, memory, roof, train_speed, vae
+from tests.benchmarks.model import cache, few_step, memory, minute, quality, roof, train_speed, vae
 from tests.benchmarks.table import measure
 
 FIGURES: dict[str, Callable[[], dict[str, Figure]]] = {
@@ -20,6 +20,9 @@ FIGURES: dict[str, Callable[[], dict[str, Figure]]] = {
     "train_share_of_roof": lambda: {"train_share_of_roof": roof.train_share_of_roof()},
     "cache": cache.cache,
     "few_step": few_step.few_step,
+    "minute_rss": minute.minute_rss,
+    "minute_accuracy": minute.minute_accuracy,
+    "quality_minus_ltx": quality.quality_minus_ltx,
 }
 
 if __name__ == "__main__":

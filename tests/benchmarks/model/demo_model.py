@@ -51,8 +51,12 @@ def home() -> Path:
 
 def bundle() -> Bundle:
     """The newest model version of the demo, with the sampler of today's recipe."""
-    newest = max((home() / "models").iterdir(), key=lambda folder: int(folder.name))
-    return sampled_by(load_bundle(newest), PLAIN)
+    return sampled_by(load_bundle(newest()), PLAIN)
+
+
+def newest() -> Path:
+    """The folder of the newest model version."""
+    return max((home() / "models").iterdir(), key=lambda folder: int(folder.name))
 
 
 def latents(model: Bundle) -> list[LatentClip]:
@@ -84,8 +88,8 @@ def sampled_by(model: Bundle, sampler: SamplerRecipe) -> Bundle:
     return replace(model, recipe=replace(model.recipe, dit=dit))
 
 
-def videos(model: Bundle, asked: Sequence[Prompt]) -> list[Frames]:
-    """One window for each prompt, all side by side."""
+def videos(model: Bundle, asked: Sequence[Prompt], num_frames: int = 0) -> list[Frames]:
+    """One window for each prompt, or so many frames, all side by side."""
     generator = Generator(model)
     requests = []
     for prompt in asked:
@@ -93,7 +97,7 @@ def videos(model: Bundle, asked: Sequence[Prompt]) -> list[Frames]:
         requests.append(
             Request(
                 prompt=prompt.text,
-                num_frames=generator.data.num_frames,
+                num_frames=num_frames or generator.data.num_frames,
                 height=height,
                 width=width,
                 seed=prompt.seed,

@@ -20,7 +20,15 @@ from torch.nn.utils.rnn import pad_sequence
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 from modeling.dit import DiT, DiTConfig
-from modeling.documents import frame_seconds, over_rows, patchify
+from modeling.documents import (
+    Document,
+    frame_seconds,
+    over_rows,
+    pack,
+    patchify,
+    split,
+    unpatchify,
+)
 from modeling.noise import over_latents
 from modeling.text import TextEncoder, token_tensor
 from modeling.train_dit import Sample, dit_loss
@@ -58,6 +66,17 @@ class Ours:
     def loss(self, samples: Sequence[Sample]) -> Tensor:
         return dit_loss(self.dit, self.text, samples)
 
+    def velocities(self, samples: Sequence[Sample]) -> list[Tensor]:
+        """Predicted velocities, (G, C, h, w) for each."""
+        lengths = [len(s.tokens) for s in samples]
+        words = self.text(token_tensor(token for s in samples for token in s.tokens), lengths)
+        documents = [
+            Document(s.noisy_GChw, text, s.timesteps_Gyx, s.given_Gyx, s.fps)
+            for s, text in zip(samples, words.split(lengths), strict=True)
+        ]
+        rows = pack(documents, self.dit.config)
+        return split(self.dit(rows), documents, self.dit.config)
+
 
 class Ltx:
     """LTX's transformer; documents of other lengths are padded, padding carries no loss."""
@@ -94,6 +113,13 @@ class Ltx:
             return_dict=False,
         )[0]
         return predicted
+
+    def velocities(self, samples: Sequence[Sample]) -> list[Tensor]:
+        """Predicted velocities, (G, C, h, w) for each."""
+        shapes = [s.noisy_GChw.shape for s in samples]
+        rows = [shape[0] * shape[2] * shape[3] // PATCH**2 for shape in shapes]
+        predicted = zip(self.velocity(samples), rows, shapes, strict=True)
+        return [unpatchify(x[:count], shape, PATCH) for x, count, shape in predicted]
 
     def loss(self, samples: Sequence[Sample]) -> Tensor:
         targets = [patchify(s.velocity_GChw, PATCH) for s in samples]
