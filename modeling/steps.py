@@ -44,7 +44,13 @@ from modeling.train_dit import SampleMaker, velocity_error
 from modeling.train_vae import WindowSampler, start_linear, vae_loss
 from modeling.trainer import Counters, Trainer
 from modeling.vae import VideoVAE
-from modeling.vae_files import adopted_vae, check_compression, read_vae, write_vae
+from modeling.vae_files import (
+    adopted_vae,
+    check_compression,
+    check_patterns,
+    read_vae,
+    write_vae,
+)
 from modeling.watch import Watch
 from modeling.weights import file_hash
 
@@ -139,6 +145,7 @@ def train_vae(bench: Bench, should_stop: Callable[[], bool]) -> dict[str, Any]:
     check_compression(recipe.config)
     clips = [clip for clip in bench.clips() if clip.split == "train"]
     if recipe.folder:
+        check_patterns(recipe, bench.recipe.dit.noise)
         return adopt_vae(bench, clips)
     torch.manual_seed(bench.recipe.seed)
     perceptual = perceptual_loss(recipe.perceptual)

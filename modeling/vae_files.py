@@ -12,11 +12,13 @@ from infra.errors import InputError
 from infra.job_files import read_json, write_json
 from modeling.codec import VAE
 from modeling.diffusers_vae import DiffusersVAE, diffusers_vae, read_diffusers_vae
+from modeling.noise import NoiseRecipe
 from modeling.recipes import VAERecipe
 from modeling.vae import GROUP, SPATIAL, VAEConfig, VideoVAE
 from modeling.weights import save_weights
 
 WEIGHTS, CONFIG = "vae.safetensors", "vae.json"
+LATER_FRAMES_GIVEN = ("tail_share", "ends_share", "scattered_share", "outside_share", "box_share")
 
 
 def write_vae(vae: VAE, folder: Path) -> list[Path]:
@@ -64,4 +66,19 @@ def check_compression(config: VAEConfig) -> None:
         raise InputError(
             f"a VAE of {config.group}x{config.spatial}x{config.spatial} cannot be used for a "
             f"whole model yet: set group to {GROUP} and spatial to {SPATIAL}"
+        )
+
+
+def check_patterns(recipe: VAERecipe, noise: NoiseRecipe) -> None:
+    """Refuse patterns of given frames that a VAE with a causal encoder makes meaningless.
+
+    Raises:
+        InputError: naming the shares that have to be 0.
+    """
+    shares = {name: getattr(noise, name) for name in LATER_FRAMES_GIVEN}
+    if seen := {name: share for name, share in shares.items() if share}:
+        told = ", ".join(f"{name} {share:g}" for name, share in seen.items())
+        raise InputError(
+            f"the latents of the VAE in {recipe.folder} hold what came before them, so training "
+            f"can give the first frames only; set to 0 in dit.noise of the recipe: {told}"
         )

@@ -13,10 +13,18 @@ import torch
 
 from infra.errors import InputError, NotFoundError
 from modeling.diffusers_vae import DiffusersVAE, read_diffusers_vae
+from modeling.noise import NoiseRecipe
 from modeling.recipes import VAERecipe, tiny
 from modeling.tiling import Tiling
 from modeling.vae import VAEConfig
-from modeling.vae_files import adopted_vae, check_compression, read_vae, write_vae
+from modeling.vae_files import (
+    LATER_FRAMES_GIVEN,
+    adopted_vae,
+    check_compression,
+    check_patterns,
+    read_vae,
+    write_vae,
+)
 
 MEAN, STD = [0.1, 0.2, 0.3, 0.4], [1.0, 2.0, 1.0, 0.5]
 
@@ -166,3 +174,11 @@ def test_pickled_weights_are_not_read(folders: dict[str, Path], tmp_path: Path) 
     torch.save({}, tmp_path / "diffusion_pytorch_model.bin")
     with pytest.raises(InputError, match="has no safetensors, and pickled weights are not read"):
         read_diffusers_vae(tmp_path)
+
+
+def test_only_first_frames_may_be_given_to_learn_from_latents_that_hold_the_past() -> None:
+    recipe = VAERecipe(config=VAEConfig(), optimizer=tiny().vae.optimizer, folder="/vaes/wan")
+    with pytest.raises(InputError, match=r"/vaes/wan.* tail_share 0\.2, ends_share 0\.03"):
+        check_patterns(recipe, NoiseRecipe())
+    none = dict.fromkeys(LATER_FRAMES_GIVEN, 0.0)
+    check_patterns(recipe, NoiseRecipe(**none))
