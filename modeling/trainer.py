@@ -288,7 +288,8 @@ class Trainer(Generic[Batch]):
     def save(self) -> None:
         """Write the checkpoint: a reader finds the old one or the new one, never a part.
 
-        All workers have to call it; sharded tensors are gathered one by one.
+        All workers have to call it, and leave it when it is written; sharded tensors are gathered
+        one by one.
         """
         state: dict[str, Any] = {
             "tag": self.tag,
@@ -301,14 +302,17 @@ class Trainer(Generic[Batch]):
         whole = gather(state) if shards(self.compute) else state
         if self.rank == 0:
             write_checkpoint(self.folder, whole)
+        if self.world > 1:
+            dist.barrier()  # nobody may go on, and look for it, before it is there
 
     def resume(self) -> None:
         """Continue from the folder's checkpoint, if there is one.
 
         Raises:
-            InputError: the checkpoint is of another recipe or seed.
+            InputError: the checkpoint is of another recipe or seed, or workers have different ones.
         """
         state = read_checkpoint(self.folder, self.tag)
+        self._same_checkpoint(-1 if state is None else int(state["counters"]["step"]))
         if state is None:
             return
         norms = NormRecord(**state["counters"].pop("norms"))
@@ -319,3 +323,17 @@ class Trainer(Generic[Batch]):
             load_module(self.ema[name], state["ema"][name])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             load_optimizer(optimizer, saved)
+
+    def _same_checkpoint(self, step: int) -> None:
+        """Workers that go on from different steps would wait for one another for ever."""
+        if self.world == 1:
+            return
+        ends = torch.tensor([step, -step], device=self.device)
+        dist.all_reduce(ends, dist.ReduceOp.MAX)
+        last, first = int(ends[0]), -int(ends[1])
+        if first != last:
+            found = [f"step {at}" if at >= 0 else "none" for at in (first, last)]
+            raise InputError(
+                f"workers found different checkpoints ({found[0]} and {found[1]}) in "
+                f"{self.folder}; it has to be a folder that all machines of a training share"
+            )

@@ -1,8 +1,8 @@
 """Two workers that train a small transformer together: `python -m tests.training_worker RANK …`.
 
 The last argument is a JSON object: a file where they meet, how many they are, and what to train one
-after the other: folder, steps, stop_at, and what the recipes say. Rank 0 writes
-`averaged.safetensors` and `losses.json` to each folder.
+after the other: folder (in which `{rank}` is a worker's number), steps, stop_at, and what the
+recipes say. Rank 0 writes `averaged.safetensors` and `losses.json` to each folder.
 """
 
 import dataclasses
@@ -77,7 +77,7 @@ def main(rank: str, text: str) -> None:
     )
     try:
         for run in spec["runs"]:
-            train(Path(run["folder"]), run)
+            train(Path(run["folder"].format(rank=rank)), run)
     finally:
         dist.destroy_process_group()
 

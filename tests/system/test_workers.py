@@ -98,3 +98,13 @@ def test_two_workers_train_what_one_trains(trained: Path, kind: str) -> None:
 
 def test_bfloat16_stays_near_float32(trained: Path) -> None:
     assert losses(trained / "bf16") == pytest.approx(losses(trained / "alone"), rel=0.02)
+
+
+def test_workers_whose_folders_differ_stop_with_the_reason(tmp_path: Path) -> None:
+    for rank in range(2):
+        (tmp_path / f"of-{rank}").mkdir()
+    begun = {"folder": str(tmp_path / "of-0"), "steps": STEPS, **TOGETHER}
+    train(tmp_path / "of-0", {**begun, "steps": 1})
+    run_of_each = {**begun, "folder": str(tmp_path / "of-{rank}"), "steps": 1}
+    with pytest.raises(AssertionError, match=r"different checkpoints \(none and step 1\)"):
+        run(tmp_path, 2, [run_of_each])
