@@ -28,6 +28,7 @@ from ingest.shots import (
 )
 
 HALF = 4  # frames on either side of the ramp's centre
+PROGRESS = np.arange(1, 2 * HALF, dtype=np.float32)[:, None, None, None] / np.float32(2 * HALF)
 AROUND = 14  # frames on either side of a hump that are its surroundings
 MAX_MOVING = 24  # frames; over a longer hump anything that moves gets too far to judge by contrast
 WHITE = 255.0
@@ -71,11 +72,10 @@ class DissolveDetector(ShotDetector):
         if total < self._recipe.ramp_min * size.size / 2:
             return 0.0, 0.0
         allowed = size * np.float32(0.15) + 2
-        even = size > 8
-        for step in range(1, 2 * HALF):
-            image = self._images[-1 - 2 * HALF + step]
-            off = np.abs(image - first - change * np.float32(step / (2 * HALF)))
-            even &= off < allowed
+        off = np.stack([self._images[step] for step in range(-2 * HALF, -1)])
+        off -= first
+        off -= change * PROGRESS
+        even = (np.abs(off, out=off) < allowed).all(axis=0) & (size > 8)
         amount = float((size * even).sum())
         return amount / size.size, amount / (total + 50)
 

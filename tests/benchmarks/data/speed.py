@@ -3,11 +3,17 @@
 All times of a ratio are taken in one interleaved run; of each film's rounds the fastest counts.
 """
 
+import os
 import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
+from queue import SimpleQueue
 
 import av
 
@@ -32,17 +38,61 @@ def ingest_over_decode_small(folder: Path) -> Figure:
 
 
 def scenedetect_over_ingest(folder: Path) -> Figure:
-    """PySceneDetect (adaptive detector, clips split with x264) over our whole ingest."""
+    """PySceneDetect (adaptive detector, clips split with x264) over our whole ingest.
+
+    Ours reads a film on each core, as the job does. PySceneDetect has threads of its own in each
+    film; the faster of one film after another and a film for each core counts as its time.
+    """
     films = footage(folder / "films", LARGE) + footage(folder / "films", SMALL)
-    with _Ingest(folder) as ours:
-        theirs_s, ours_s = _interleaved(films, [lambda film: _scenedetect(film, folder), ours])
+    cores = os.cpu_count() or 1
+    with ExitStack() as stack:
+        readers = [stack.enter_context(_Ingest(folder / f"reader-{n}")) for n in range(cores)]
+        threads = stack.enter_context(ThreadPoolExecutor(cores))
+        processes = stack.enter_context(ProcessPoolExecutor(cores, get_context("spawn")))
+        alone = stack.enter_context(ProcessPoolExecutor(1, get_context("spawn")))
+        split = partial(_scenedetect, folder=folder)
+        ours_s, one_s, side_by_side_s = _fastest(
+            [
+                partial(_in_turn, threads, readers, films),
+                lambda: list(alone.map(split, films)),
+                lambda: list(processes.map(split, films)),
+            ]
+        )
+    theirs_s = min(one_s, side_by_side_s)
     return {
         "value": round(theirs_s / ours_s, 3),
         "target": 4.0,
         "better": "higher",
         "n": len(films),
-        "note": f"{theirs_s:.2f} s over {ours_s:.2f} s; {in_words(films)}",
+        "note": f"{one_s:.2f} s film by film, {side_by_side_s:.2f} s on {cores} cores, over "
+        f"{ours_s:.2f} s on {cores} cores; {in_words(films)}",
     }
+
+
+def _fastest(ways: Sequence[Callable[[], object]]) -> list[float]:
+    """The least seconds of each way, of rounds in turns; the first round only warms up."""
+    rounds: list[list[float]] = []
+    for _ in range(ROUNDS + 1):
+        rounds.append([])
+        for way in ways:
+            begun = time.perf_counter()
+            way()
+            rounds[-1].append(time.perf_counter() - begun)
+    return [min(times) for times in zip(*rounds[1:], strict=True)]
+
+
+def _in_turn(threads: Executor, readers: Sequence["_Ingest"], films: Sequence[Path]) -> None:
+    """Each film goes to the first reader that is free."""
+    free: SimpleQueue[_Ingest] = SimpleQueue()
+    for reader in readers:
+        free.put(reader)
+
+    def read(film: Path) -> None:
+        reader = free.get()
+        reader(film)
+        free.put(reader)
+
+    list(threads.map(read, films))
 
 
 def _over_decode(folder: Path, height: int, target: float) -> Figure:
@@ -71,7 +121,7 @@ def _interleaved(films: Sequence[Path], ways: Sequence[Callable[[Path], None]]) 
 
 
 class _Ingest:
-    """Reads a film as the job does, and writes its clips into a lake."""
+    """Reads films as the job does, one at a time, and writes their clips into a lake."""
 
     def __init__(self, folder: Path) -> None:
         self._lake = Lake(str(folder / "lake"))
@@ -113,7 +163,7 @@ def _decode(film: Path) -> None:
 def _scenedetect(film: Path, folder: Path) -> None:
     from scenedetect import AdaptiveDetector, SceneManager, open_video
 
-    target = folder / "scenedetect"
+    target = folder / f"scenedetect-{film.stem}"
     video = open_video(str(film))
     manager = SceneManager()
     manager.add_detector(AdaptiveDetector())
