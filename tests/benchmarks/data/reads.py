@@ -18,7 +18,7 @@ from infra.video import Frames, encode_mp4, read_clip
 from tests.benchmarks.figure import Figure
 
 CLIPS, BATCH, ROUNDS = 512, 32, 12  # of latents
-DRAWN, DRAWS = 256, 16  # clips of a round, and rounds
+DRAWN, DRAWS = 512, 16  # clips of a round (training asks for a release at once), and rounds
 THREADS = os.cpu_count() or 1
 FPS, FRAMES, HEIGHT, WIDTH = 24, 40, 180, 320
 TIMES = [index / 8 for index in range(13)]  # what training asks of a clip
