@@ -1,4 +1,5 @@
-"""Tests here start processes or servers of their own, or run whole jobs; those in `tests/unit` not.
+"""Tests here start processes or servers, run whole jobs, or train until something is learned; those
+in `tests/unit` do not.
 
 One process reads the films of many of them: starting one takes longer than they do.
 """

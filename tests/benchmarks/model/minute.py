@@ -20,6 +20,7 @@ from itertools import chain
 from pathlib import Path
 from infra.video import write_mp4
 from modeling.bundle import load_bundle
+from modeling.generate import Generator
 from modeling.tasks import Request
 folder, seconds, steps = Path(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])
 generator = Generator(load_bundle(folder))

@@ -19,7 +19,7 @@ RTOL = 2e-3
 """Between machines: AVX2 in place of AVX-512 moves no loss by as much as 1e-5."""
 
 # Every fifth step, and the last. To be made anew when training is meant to change:
-# python -m tests.unit.modeling.test_golden
+# python -m tests.system.test_golden
 GOLDEN = [
     1.92856,
     1.81221,
