@@ -20,6 +20,16 @@ ROOT = Path(__file__).parents[1]
 CAPTION_KEY = "the key of no server"
 
 
+@pytest.fixture(autouse=True)
+def same_environment() -> Iterator[None]:
+    """A command sets what its children read, for good; the next test is no child of it."""
+    before = dict(os.environ)
+    yield
+    if os.environ != before:
+        os.environ.clear()
+        os.environ.update(before)
+
+
 @pytest.fixture(scope="session")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """Settings of a home of its own, on free ports; the environment says the same."""
