@@ -37,11 +37,13 @@ def context(given: Frames, given_fps: float, fps: float, count: int, *, head: bo
     return given[back] if head else given[len(given) - 1 - back[::-1]]
 
 
-def continuation(new: Frames, fps: float, num_out: int, fps_out: float, *, head: bool) -> Frames:
-    """`num_out` frames of the model's new part, counted from the seam (`head`: it comes before)."""
-    if head:
-        return new[::-1][shown_at(len(new), fps, num_out, fps_out)][::-1]
-    return new[shown_at(len(new), fps, num_out, fps_out)]
+def continuation(
+    num_frames: int, fps: float, num_out: int, fps_out: float, *, head: bool
+) -> NDArray[np.intp]:
+    """For each of `num_out` frames, the index of the one of the model's `num_frames` new frames
+    that is shown, both counted from the seam (`head`: what is new comes before it)."""
+    index = shown_at(num_frames, fps, num_out, fps_out)
+    return num_frames - 1 - index[::-1] if head else index
 
 
 def resized(frames: Iterable[Frames], width: int, height: int) -> Iterator[Frames]:
