@@ -106,7 +106,7 @@ class GenerationJob(Base):
     )
 
     id: Mapped[str] = mapped_column(primary_key=True)
-    kind: Mapped[str]  # video | extension | image
+    kind: Mapped[str]  # video | extension | edit | image
     owner: Mapped[str] = mapped_column(default="", server_default="")
     status: Mapped[str] = mapped_column(default="queued")
     model: Mapped[str] = mapped_column(default="")

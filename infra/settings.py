@@ -49,6 +49,20 @@ class Settings(BaseSettings):
     private_hosts: list[str] = Field(
         default=[], description="hosts (JSON list) that webhooks may reach inside, over http too"
     )
+    blocked_words: list[str] = Field(
+        default=["child pornography", "child porn", "csam"],
+        description="words and phrases (JSON list) that prompts may not hold",
+    )
+    blocked_words_file: Path | None = Field(
+        default=None, description="more of them, one a line; unreadable, nothing is made"
+    )
+    moderation_url: str = Field(
+        default="", description="/v1 of an OpenAI-compatible server that is asked about prompts"
+    )
+    moderation_model: str = Field(default="omni-moderation-latest", description="its model")
+    moderation_key: SecretStr = Field(
+        default=SecretStr(""), description="its key; never handed on: set it before `reel up`"
+    )
     media_ttl_s: float = Field(default=30 * 86400, description="generated media expire after this")
 
     @field_validator("home")
@@ -64,6 +78,11 @@ class Settings(BaseSettings):
         self.mlflow_store = self.mlflow_store or f"sqlite:///{self.home / 'mlflow.db'}"
         if self.media_dir == Path():
             self.media_dir = self.home / "media"
+
+    @field_validator("blocked_words_file")
+    @classmethod
+    def _absolute_file(cls, path: Path | None) -> Path | None:
+        return None if path is None or path == Path() else path.expanduser().absolute()
 
     @property
     def prefect_api_url(self) -> str:
@@ -124,6 +143,10 @@ class Settings(BaseSettings):
             "REEL_QUEUE_DEVICE_S": str(self.queue_device_s),
             "REEL_FETCH_URLS": str(self.fetch_urls),
             "REEL_PRIVATE_HOSTS": json.dumps(self.private_hosts),
+            "REEL_BLOCKED_WORDS": json.dumps(self.blocked_words),
+            "REEL_BLOCKED_WORDS_FILE": str(self.blocked_words_file or ""),
+            "REEL_MODERATION_URL": self.moderation_url,
+            "REEL_MODERATION_MODEL": self.moderation_model,
             "PREFECT_HOME": str(self.home / "prefect"),
             "PREFECT_API_URL": self.prefect_api_url,
             "PREFECT_SERVER_EPHEMERAL_ENABLED": "false",

@@ -18,7 +18,7 @@ from torch import Tensor
 from infra.errors import InputError
 from modeling.codec import VAE
 from modeling.data import to_float
-from modeling.tasks import Frames, Given, Request, fit, pixels
+from modeling.tasks import Frames, Given, Request, fit, marked, pixels
 from modeling.vae import GROUP, SPATIAL
 
 
@@ -46,7 +46,7 @@ class Canvas:
         self._patch_px = patch * SPATIAL
         whole = np.zeros(request.num_frames, bool)
         for given in request.given:
-            if given.box is None:
+            if given.whole:
                 whole[given.start : given.end] = True
         if whole.all():
             raise InputError(
@@ -138,6 +138,8 @@ class Canvas:
 
 def _part(given: Given, request: Request) -> npt.NDArray[np.bool_]:
     """Where a frame of the result shows what is given, (H, W)."""
+    if given.mask_HW is not None:
+        return marked(given.mask_HW, request.height, request.width)
     if given.box is None:
         return np.ones((request.height, request.width), bool)
     part = np.full((request.height, request.width), given.outside)

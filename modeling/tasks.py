@@ -32,13 +32,20 @@ class Box:
 class Given:
     """Frames (T, H, W, 3) of any size that are part of the result, the first of them at `start`.
 
-    With a box only that part of them is given; with `outside` too, all but that part.
+    With a box only that part of them is given; with `outside` too, all but that part. With a
+    `mask_HW` of any size only what it marks is.
     """
 
     frames: Frames
     start: int = 0
     box: Box | None = None
     outside: bool = False
+    mask_HW: npt.NDArray[np.bool_] | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether all of each frame is given."""
+        return self.box is None and self.mask_HW is None
 
     @property
     def end(self) -> int:
@@ -144,6 +151,12 @@ def inpaint(request: Request, clip: Frames, box: Box) -> Request:
     return replace(request, given=(*request.given, Given(clip, box=checked(box), outside=True)))
 
 
+def repaint(request: Request, clip: Frames, mask_HW: npt.NDArray[np.bool_]) -> Request:
+    """The clip, but what the mask (of any size) marks is made anew."""
+    _same_length(request, clip)
+    return replace(request, given=(*request.given, Given(clip, mask_HW=~mask_HW)))
+
+
 def outpaint(request: Request, clip: Frames, box: Box) -> Request:
     """The clip is scaled into the box, and what is around it is made."""
     _same_length(request, clip)
@@ -188,6 +201,14 @@ def pixels(box: Box, height: int, width: int) -> tuple[slice, slice]:
         low = min(round(first * side), side - 1)
         spans.append(slice(low, max(low + 1, min(round((first + length) * side), side))))
     return spans[0], spans[1]
+
+
+def marked(mask_HW: npt.NDArray[np.bool_], height: int, width: int) -> npt.NDArray[np.bool_]:
+    """The mask at another size; only what is marked all over stays so."""
+    # BOX means over all that a pixel covers, and in whole numbers a mean of 255 has no other part.
+    image = Image.fromarray(mask_HW.astype(np.uint8) * 255)
+    mean: npt.NDArray[np.uint8] = np.asarray(image.resize((width, height), Image.Resampling.BOX))
+    return np.equal(mean, 255)
 
 
 def fit(frame_HWC: Frames, height: int, width: int) -> Frames:

@@ -20,11 +20,13 @@ from serving.access import Keys
 from serving.admission import Admission
 from serving.characters import Characters, character_routes
 from serving.creation import creation_routes
+from serving.edits import edit_routes
 from serving.images import image_routes
 from serving.jobs import JobStore
 from serving.metrics import CONTENT_TYPE, Measured, Metrics
 from serving.outbox import Backoff, Outbox
 from serving.pictures import Pictures
+from serving.policy import Policy
 from serving.service import MODEL, EngineLink, ModelInfo, Service
 from serving.videos import video_routes
 from serving.webhooks import Endpoints, webhook_routes
@@ -54,7 +56,13 @@ def create_app(
     """
     store = JobStore(catalog, settings.media_dir, settings.media_ttl_s)
     admission = Admission(queue_device_s=settings.queue_device_s, steps=model.steps)
-    service = Service(store=store, model=model, engine=engine, admission=admission)
+    service = Service(
+        store=store,
+        model=model,
+        engine=engine,
+        admission=admission,
+        policy=Policy.of(settings),
+    )
     characters = Characters(catalog, settings.media_dir)
     hosts = tuple(settings.private_hosts)
     pictures = Pictures(fetch_urls=settings.fetch_urls, private_hosts=hosts)
@@ -72,8 +80,9 @@ def create_app(
     for router in (
         character_routes(characters),
         creation_routes(service, pictures, characters),
+        edit_routes(service),
         video_routes(service),
-        image_routes(service),
+        image_routes(service, pictures),
         webhook_routes(Endpoints(catalog, hosts)),
         _other_routes(service, metrics),
     ):

@@ -95,7 +95,7 @@ def character_routes(characters: Characters) -> APIRouter:
                     code="missing_required_parameter",
                 )
             with staging(characters.media_dir) as folder:
-                await save_video(upload, folder, "video", picture=True)
+                await save_video(upload, folder, "video", picture=folder / PICTURE)
                 tenant = caller_of(request).tenant
                 row = await run_in_threadpool(characters.add, tenant, fields.name, folder)
         return JSONResponse(_shown(row))

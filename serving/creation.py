@@ -1,8 +1,6 @@
 """POST /v1/videos and what makes a video from another: extensions, remixes; and estimates."""
 
 import os
-import random
-from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
@@ -12,14 +10,16 @@ from starlette.datastructures import UploadFile
 from infra.catalog_models import GenerationJob
 from serving.access import caller_of
 from serving.characters import Characters
+from serving.clips import save_clip
 from serving.fields import ExtensionFields, ImageReference, RemixFields, VideoFields, validate
-from serving.forms import form_schema, json_body, json_schema, read_body, take_file
+from serving.forms import form_schema, json_body, json_schema, read_body, take_file, take_files
 from serving.jobs import new_job_id
+from serving.keyframes import FILES, check_placed, save_keyframes
 from serving.pictures import Pictures
-from serving.service import MODEL, Service, sampling_params
-from serving.uploads import VideoFacts, link_video, probe_video, save_video, staging
+from serving.service import MODEL, Service, new_seed, sampling_params
+from serving.uploads import VideoFacts, staging
 from serving.videos import not_ready, video_reply
-from serving.wire import ApiError, not_found
+from serving.wire import ApiError
 
 
 def creation_routes(service: Service, pictures: Pictures, characters: Characters) -> APIRouter:
@@ -27,10 +27,11 @@ def creation_routes(service: Service, pictures: Pictures, characters: Characters
     router = APIRouter(prefix="/v1/videos", tags=["videos"])
     store = service.store
 
-    @router.post("", openapi_extra=form_schema(VideoFields, "input_reference"))
+    @router.post("", openapi_extra=form_schema(VideoFields, "input_reference", *FILES))
     async def create_video(request: Request) -> JSONResponse:
         async with read_body(request) as body:
-            upload = take_file(body, "input_reference")
+            files = take_files(body, "input_reference", *FILES)
+            upload = files.get("input_reference")
             fields = validate(VideoFields, body.fields)
             service.check_model(fields.model)
             job = _video(service, fields)
@@ -45,6 +46,10 @@ def creation_routes(service: Service, pictures: Pictures, characters: Characters
                     job.params["input"] = await pictures.save(
                         upload, fields.input_reference, folder, "input_reference"
                     )
+                job.params["keyframes"] = await save_keyframes(
+                    service, pictures, request, fields, files, folder
+                )
+                check_placed(service.model, job)
                 content = fields.model_dump(exclude={"input_reference"})
                 job = await run_in_threadpool(service.submit, request, job, folder, content)
         return await video_reply(service, job)
@@ -62,19 +67,8 @@ def creation_routes(service: Service, pictures: Pictures, characters: Characters
             upload = take_file(body, "video")
             fields = validate(ExtensionFields, body.fields)
             service.check_model(fields.model)
-            parent = None
             with staging(store.media_dir) as folder:
-                if upload is not None:
-                    facts = await save_video(upload, folder, "video")
-                elif fields.video is not None:
-                    parent = await run_in_threadpool(service.find_video, request, fields.video.id)
-                    facts = await _parent_facts(service, parent, folder)
-                else:
-                    raise ApiError(
-                        "video is required: a file part, or video[id] of a finished video.",
-                        param="video",
-                        code="missing_required_parameter",
-                    )
+                facts, parent = await save_clip(service, request, upload, fields.video, folder)
                 job = _extension(service, fields, facts, parent)
                 content = fields.model_dump()
                 job = await run_in_threadpool(service.submit, request, job, folder, content)
@@ -88,8 +82,8 @@ def creation_routes(service: Service, pictures: Pictures, characters: Characters
             raise ApiError(not_ready(source), param="video_id", code="video_not_ready")
         with staging(store.media_dir) as folder:
             job = _remix(service, fields, source)
-            if name := source.params.get("input"):
-                os.link(store.folder(source.id) / name, folder / name)
+            for path in store.folder(source.id).glob("input*"):
+                os.link(path, folder / path.name)
             content = fields.model_dump()
             job = await run_in_threadpool(service.submit, request, job, folder, content)
         return await video_reply(service, job)
@@ -98,7 +92,8 @@ def creation_routes(service: Service, pictures: Pictures, characters: Characters
 
 
 def _video(service: Service, fields: VideoFields) -> GenerationJob:
-    params = sampling_params(fields, _seed(fields.seed)) | {"fps": fields.fps}
+    params = sampling_params(fields, new_seed(fields.seed)) | {"fps": fields.fps}
+    params["loop"] = fields.loop
     if fields.character is not None:
         params["character"] = fields.character.id
     return GenerationJob(
@@ -113,10 +108,6 @@ def _video(service: Service, fields: VideoFields) -> GenerationJob:
     )
 
 
-def _seed(seed: int | None) -> int:
-    return random.SystemRandom().randrange(2**31) if seed is None else seed
-
-
 def _check_one_first_frame(upload: UploadFile | None, reference: ImageReference | None) -> None:
     if upload is not None or reference is not None:
         raise ApiError(
@@ -125,26 +116,11 @@ def _check_one_first_frame(upload: UploadFile | None, reference: ImageReference 
         )
 
 
-async def _parent_facts(service: Service, parent: GenerationJob, folder: Any) -> VideoFacts:
-    if parent.status != "completed":
-        raise ApiError(not_ready(parent), param="video", code="video_not_ready")
-
-    def link() -> None:
-        artifact = next(a for a in service.store.artifacts(parent.id) if a.name == "video")
-        link_video(service.store.media_dir / artifact.path, folder)
-
-    try:
-        await run_in_threadpool(link)
-    except (FileNotFoundError, StopIteration) as error:
-        raise not_found(f"The file of video {parent.id!r} is gone.", "video") from error
-    return await probe_video(folder / "input.video", "video")
-
-
 def _extension(
     service: Service, fields: ExtensionFields, facts: VideoFacts, parent: GenerationJob | None
 ) -> GenerationJob:
     parent_id = None if parent is None else parent.id
-    params = sampling_params(fields, _seed(fields.seed))
+    params = sampling_params(fields, new_seed(fields.seed))
     params |= {"input": "input.video", "direction": fields.direction, "extends": parent_id}
     # 4:2:0 video has even sides; an odd clip loses its last row or column.
     width, height = facts.width - facts.width % 2, facts.height - facts.height % 2

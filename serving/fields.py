@@ -3,13 +3,22 @@
 import re
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+)
 
 from serving.wire import ApiError
 
 MIN_SIDE, MAX_SIDE = 16, 2048
 MIN_SECONDS, MAX_SECONDS = 1, 60
 MAX_PROMPT = 8000
+MAX_KEYFRAMES = 8
 MAX_SEED = 2**53 - 1  # the largest integer that JSON clients in every language keep exact
 
 F = TypeVar("F", bound=BaseModel)
@@ -32,7 +41,8 @@ def parse_size(size: str, *, even: bool) -> tuple[int, int]:
     return width, height
 
 
-def _number(value: Any) -> Any:
+def number(value: Any) -> Any:
+    """`value`, unless it is true or false, which Python takes for 1 and 0."""
     if isinstance(value, bool):
         raise ValueError("must be a number")
     return value
@@ -51,12 +61,12 @@ def _said_something(value: str) -> str:
     return value
 
 
-def _video_size(value: str) -> str:
+def video_size(value: str) -> str:
     parse_size(value, even=True)
     return value
 
 
-def _image_size(value: str) -> str:
+def image_size(value: str) -> str:
     if value != "auto":
         parse_size(value, even=False)
     return value
@@ -66,11 +76,11 @@ Text = Annotated[str, Field(max_length=MAX_PROMPT), AfterValidator(plain_text)]
 Id = Annotated[str, Field(max_length=200), AfterValidator(plain_text)]
 Prompt = Annotated[Text, AfterValidator(_said_something)]
 Seconds = Annotated[
-    float, BeforeValidator(_number), Field(ge=MIN_SECONDS, le=MAX_SECONDS, allow_inf_nan=False)
+    float, BeforeValidator(number), Field(ge=MIN_SECONDS, le=MAX_SECONDS, allow_inf_nan=False)
 ]
-Seed = Annotated[int, BeforeValidator(_number), Field(ge=0, le=MAX_SEED)]
-Steps = Annotated[int, BeforeValidator(_number), Field(ge=1, le=500)]
-Guidance = Annotated[float, BeforeValidator(_number), Field(ge=0, le=50, allow_inf_nan=False)]
+Seed = Annotated[int, BeforeValidator(number), Field(ge=0, le=MAX_SEED)]
+Steps = Annotated[int, BeforeValidator(number), Field(ge=1, le=500)]
+Guidance = Annotated[float, BeforeValidator(number), Field(ge=0, le=50, allow_inf_nan=False)]
 
 
 MODEL_NAMES: dict[str, Any] = {
@@ -118,20 +128,68 @@ class CharacterReference(BaseModel):
     id: Id
 
 
-Fps = Annotated[float, BeforeValidator(_number), Field(ge=1, le=60, allow_inf_nan=False)] | None
+Fps = Annotated[float, BeforeValidator(number), Field(ge=1, le=60, allow_inf_nan=False)] | None
+
+
+def _moment(value: Any) -> Any:
+    if value == "end":
+        return value
+    try:
+        seconds = float(number(value))
+    except (TypeError, ValueError) as error:
+        raise ValueError('must be a number of seconds, or "end"') from error
+    if not 0 <= seconds <= MAX_SECONDS:
+        raise ValueError(f'must be from 0 to {MAX_SECONDS} seconds, or "end"')
+    return seconds
+
+
+def numbered(value: Any) -> Any:
+    """A list that a form sent as `a[0]=…&a[1]=…`."""
+    if not isinstance(value, dict):
+        return value
+    if set(value) != {str(number) for number in range(len(value))}:
+        raise ValueError("must be numbered from 0 on, without gaps")
+    return [value[str(number)] for number in range(len(value))]
+
+
+class Keyframe(BaseModel):
+    """What is seen at the moment `at`: a picture (a data: URL, or the file part
+    `keyframes[N][image]`) or a clip (`video` of an id, or the file part `keyframes[N][video]`).
+
+    `at` is in seconds from the beginning. What is at "end" ends with the video.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    at: Annotated[
+        Any,
+        BeforeValidator(_moment),
+        WithJsonSchema(
+            {"anyOf": [{"type": "number", "minimum": 0, "maximum": 60}, {"enum": ["end"]}]}
+        ),
+    ]
+    image_url: str | None = None
+    video: VideoReference | None = None
+
+
+Keyframes = Annotated[list[Keyframe], BeforeValidator(numbered), Field(max_length=MAX_KEYFRAMES)]
 
 
 class VideoFields(Sampling):
     """POST /v1/videos. A picture given as `input_reference` becomes the first frame.
 
-    `character` stands for the picture of that character; the model knows no more of it.
+    `character` stands for the picture of that character; the model knows no more of it. What
+    `keyframes` show is led to and from; a clip at 0 and one at "end" are bridged. A `loop` goes on
+    from its last frame to its first.
     """
 
     seconds: Seconds = 4
-    size: Annotated[str, AfterValidator(_video_size)] | None = Field(None, examples=["96x64"])
+    size: Annotated[str, AfterValidator(video_size)] | None = Field(None, examples=["96x64"])
     fps: Fps = None
     input_reference: ImageReference | None = None
     character: CharacterReference | None = None
+    loop: bool = False
+    keyframes: Keyframes | None = None
 
 
 class RemixFields(BaseModel):
@@ -167,14 +225,15 @@ class ExtensionFields(Sampling):
 class ImageFields(Sampling):
     """POST /v1/images/generations."""
 
-    n: Annotated[int, BeforeValidator(_number), Field(ge=1, le=10)] | None = None
-    size: Annotated[str, AfterValidator(_image_size)] | None = Field(None, examples=["64x64"])
+    n: Annotated[int, BeforeValidator(number), Field(ge=1, le=10)] | None = None
+    size: Annotated[str, AfterValidator(image_size)] | None = Field(None, examples=["64x64"])
     output_format: Literal["png", "webp", "jpeg"] | None = None
-    output_compression: Annotated[int, BeforeValidator(_number), Field(ge=0, le=100)] | None = None
+    output_compression: Annotated[int, BeforeValidator(number), Field(ge=0, le=100)] | None = None
     response_format: Literal["b64_json"] | None = None
     background: Literal["auto", "opaque"] | None = None
     stream: bool | None = None
-    partial_images: Literal[0] | None = None
+    # Clients are to expect fewer than they ask for; here none come before the pictures themselves.
+    partial_images: Annotated[int, BeforeValidator(number), Field(ge=0, le=3)] | None = None
     quality: Any = None  # taken and not used: the model has one quality
     moderation: Any = None
     style: Any = None

@@ -17,7 +17,7 @@ from starlette.datastructures import FormData, UploadFile
 
 from serving.wire import ApiError
 
-MAX_FILES = 4
+MAX_FILES = 10
 MAX_FIELDS = 100
 MAX_TEXT_BYTES = 70 * 2**20  # a field may be a picture of 50 MiB in base64
 _FIELD = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\]){0,4})")
@@ -73,13 +73,13 @@ def json_schema(model: type[BaseModel]) -> dict[str, Any]:
     return _request_body({"application/json": {"schema": _schema(model)}})
 
 
-def form_schema(model: type[BaseModel], file: str, *, file_only: bool = False) -> dict[str, Any]:
-    """OpenAPI for a form with a file part or, unless `file_only`, JSON without one."""
+def form_schema(model: type[BaseModel], *files: str, file_only: bool = False) -> dict[str, Any]:
+    """OpenAPI for a form with file parts or, unless `file_only`, JSON without them."""
     schema = _schema(model)
-    upload = {file: {"type": "string", "format": "binary"}}
+    upload = {file: {"type": "string", "format": "binary"} for file in files}
     form = {**schema, "properties": {**schema["properties"], **upload}}
     if file_only:
-        form["required"] = [*schema.get("required", []), file]
+        form["required"] = [*schema.get("required", []), files[0]]
         return _request_body({"multipart/form-data": {"schema": form}})
     content = {"application/json": {"schema": schema}, "multipart/form-data": {"schema": form}}
     return _request_body(content)
@@ -107,16 +107,23 @@ def _schema(model: type[BaseModel]) -> dict[str, Any]:
 
 def take_file(body: Body, name: str) -> UploadFile | None:
     """The file part `name`, the only one that the endpoint takes."""
-    unknown = sorted(set(body.files) - {name})
+    return take_files(body, name).get(name)
+
+
+def take_files(body: Body, *names: str) -> dict[str, UploadFile]:
+    """The file parts of `names`, the only ones that the endpoint takes."""
+    unknown = sorted(set(body.files) - set(names))
     if unknown:
+        known = ", ".join(names[:3]) + (" and so on" if len(names) > 3 else "")
         raise ApiError(
-            f"Unknown file part {unknown[0][:80]!r}; this endpoint takes {name}.",
-            param=unknown[0][:80],
+            f"Unknown file part {unknown[0][:80]!r}; this endpoint takes {known}.",
+            param=unknown[0].partition("[")[0][:80],
             code="unknown_parameter",
         )
-    if name in body.files and name in body.fields:
-        raise ApiError(f"{name} was sent both as a file and as a field; send one.", param=name)
-    return body.files.get(name)
+    for name in body.files:
+        if name in body.fields:
+            raise ApiError(f"{name} was sent both as a file and as a field; send one.", param=name)
+    return body.files
 
 
 def _json_object(data: bytes) -> dict[str, Any]:
@@ -135,7 +142,9 @@ def _from_form(form: FormData) -> Body:
     for name, value in form.multi_items():
         if isinstance(value, UploadFile):
             if name in files:
-                raise ApiError(f"{name} was sent twice; send one file.", param=name)
+                raise ApiError(
+                    f"{name} was sent twice; send one file.", param=name.partition("[")[0]
+                )
             files[name] = value
         else:
             _put(fields, name, value)
@@ -143,24 +152,46 @@ def _from_form(form: FormData) -> Body:
 
 
 def _put(fields: dict[str, Any], name: str, value: str) -> None:
-    """Store `a[b][]=value` as fields["a"]["b"] = [value, …]."""
+    """Store `a[b][]=value` as fields["a"]["b"] = [value, …], `a[][b]=value` as a list of dicts."""
     match = _FIELD.fullmatch(name)
     if match is None:
         raise ApiError(f"The field name {name[:80]!r} is not understood.", param=name[:80])
     path = [match[1], *re.findall(r"\[([^\[\]]*)\]", match[2])]
-    as_list = path[-1] == ""
-    keys = path[:-1] if as_list else path
-    target = fields
-    for key in keys[:-1]:
-        target = target.setdefault(key, {})
-        if not isinstance(target, dict):
-            raise ApiError(f"{match[1]} was sent both as a value and as an object.", param=match[1])
-    if as_list:
-        items = target.setdefault(keys[-1], [])
-        if not isinstance(items, list):
-            raise ApiError(f"{match[1]} was sent both as a value and as a list.", param=match[1])
-        items.append(value)
-    elif keys[-1] in target:
-        raise ApiError(f"{name} was sent twice; send it once.", param=match[1])
+    _store(fields, path, value, name)
+
+
+def _store(target: dict[str, Any], path: list[str], value: str, name: str) -> None:
+    key, *rest = path
+    root = name.partition("[")[0]
+    if not rest:
+        if key in target:
+            raise ApiError(f"{name} was sent twice; send it once.", param=root)
+        target[key] = value
+    elif rest[0] != "":
+        inner = target.setdefault(key, {})
+        if not isinstance(inner, dict):
+            raise ApiError(f"{root} was sent both as a value and as an object.", param=root)
+        _store(inner, rest, value, name)
     else:
-        target[keys[-1]] = value
+        items = target.setdefault(key, [])
+        if not isinstance(items, list):
+            raise ApiError(f"{root} was sent both as a value and as a list.", param=root)
+        if len(rest) == 1:
+            items.append(value)
+            return
+        # The client sends a list of objects as `a[][x]=1&a[][x]=3&a[][y]=2&a[][y]=4`: a value
+        # belongs to the first of them that has none yet.
+        lacking = (item for item in items if isinstance(item, dict) and not _has(item, rest[1:]))
+        item = next(lacking, None)
+        if item is None:
+            items.append(item := {})
+        _store(item, rest[1:], value, name)
+
+
+def _has(fields: dict[str, Any], path: list[str]) -> bool:
+    value: Any = fields
+    for key in path:
+        if not isinstance(value, dict) or key not in value:
+            return False
+        value = value[key]
+    return True

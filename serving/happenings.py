@@ -18,7 +18,7 @@ from infra.catalog_models import (
     utc_now,
 )
 
-VIDEO_KINDS = ("video", "extension")
+VIDEO_KINDS = ("video", "extension", "edit")
 EVENT_TYPES = ("video.completed", "video.failed")
 ENDS = ("completed", "failed")
 

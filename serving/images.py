@@ -1,10 +1,9 @@
-"""/v1/images/generations: a durable job like any other, whose request waits for its end.
+"""/v1/images: generations and edits, durable jobs like any other, whose requests wait for the end.
 
 With `stream`, the answer is server-sent events, in OpenAI's shapes.
 """
 
 import base64
-import random
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -13,18 +12,21 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from infra.catalog_models import GenerationJob
+from serving.edit_fields import ImageEditFields
 from serving.events import HEADERS, MEDIA_TYPE, sse
 from serving.fields import ImageFields, parse_size, validate
-from serving.forms import json_body, json_schema
+from serving.forms import form_schema, json_body, json_schema, read_body, take_files
+from serving.given_picture import save_given
 from serving.jobs import UNFINISHED, JobStore, new_job_id
-from serving.service import HOLD_S, MODEL, Service, sampling_params
+from serving.pictures import Pictures
+from serving.service import HOLD_S, MODEL, Service, new_seed, sampling_params
 from serving.uploads import staging
 from serving.wire import ApiError
 
 PATCH = 16  # pixels; what `usage` counts of a picture
 
 
-def image_routes(service: Service) -> APIRouter:
+def image_routes(service: Service, pictures: Pictures) -> APIRouter:
     router = APIRouter(prefix="/v1/images", tags=["images"])
     store = service.store
 
@@ -36,11 +38,23 @@ def image_routes(service: Service) -> APIRouter:
         with staging(store.media_dir) as folder:
             content = fields.model_dump()
             job = await run_in_threadpool(service.submit, request, job, folder, content)
-        if fields.stream:
-            events = _events(service, job, request)
-            return StreamingResponse(events, media_type=MEDIA_TYPE, headers=HEADERS)
-        job = await _ended(service, job, request)
-        return JSONResponse(await run_in_threadpool(_response, store, job))
+        return await _answer(service, job, request, stream=bool(fields.stream))
+
+    @router.post("/edits", openapi_extra=form_schema(ImageEditFields, "image", "image[]", "mask"))
+    async def edit_images(request: Request) -> Response:
+        async with read_body(request) as body:
+            files = take_files(body, "image", "image[]", "mask")
+            fields = validate(ImageEditFields, body.fields)
+            service.check_model(fields.model)
+            with staging(store.media_dir) as folder:
+                given = await save_given(pictures, fields, files, folder)
+                if fields.size in (None, "auto"):
+                    fields = fields.model_copy(update={"size": given.size})
+                job = _job(service, fields)
+                job.params |= given.params
+                content = fields.model_dump(exclude={"images", "mask"})
+                job = await run_in_threadpool(service.submit, request, job, folder, content)
+        return await _answer(service, job, request, stream=bool(fields.stream), kind="image_edit")
 
     @router.post("/estimate", openapi_extra=json_schema(ImageFields))
     async def estimate_images(request: Request) -> JSONResponse:
@@ -52,9 +66,24 @@ def image_routes(service: Service) -> APIRouter:
     return router
 
 
+async def _answer(
+    service: Service,
+    job: GenerationJob,
+    request: Request,
+    *,
+    stream: bool,
+    kind: str = "image_generation",
+) -> Response:
+    """The job's pictures once it has ended, as one object or as events of that kind."""
+    if stream:
+        events = _events(service, job, request, kind)
+        return StreamingResponse(events, media_type=MEDIA_TYPE, headers=HEADERS)
+    job = await _ended(service, job, request)
+    return JSONResponse(await run_in_threadpool(_response, service.store, job))
+
+
 def _job(service: Service, fields: ImageFields) -> GenerationJob:
-    seed = random.SystemRandom().randrange(2**31) if fields.seed is None else fields.seed
-    params = sampling_params(fields, seed)
+    params = sampling_params(fields, new_seed(fields.seed))
     params |= {
         "n": fields.n or 1,
         "output_format": fields.output_format or "png",
@@ -93,7 +122,9 @@ async def _ended(service: Service, job: GenerationJob, request: Request) -> Gene
     return job
 
 
-async def _events(service: Service, job: GenerationJob, request: Request) -> AsyncIterator[str]:
+async def _events(
+    service: Service, job: GenerationJob, request: Request, kind: str
+) -> AsyncIterator[str]:
     """One `completed` event a picture; a failure is an `error` event in the error shape."""
     try:
         job = await _ended(service, job, request)
@@ -102,13 +133,13 @@ async def _events(service: Service, job: GenerationJob, request: Request) -> Asy
         return
     response = await run_in_threadpool(_response, service.store, job)
     shared = {
-        "type": "image_generation.completed",
+        "type": f"{kind}.completed",
         "created_at": response["created"],
         "quality": "auto",
         **{name: response[name] for name in ("size", "background", "output_format", "usage")},
     }
     for picture in response["data"]:
-        yield sse("image_generation.completed", shared | picture)
+        yield sse(f"{kind}.completed", shared | picture)
 
 
 def _response(store: JobStore, job: GenerationJob) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from infra.settings import Settings
 from infra.tracking import Tracking
 from modeling.bundle import load_bundle
 from modeling.generate import Generator
+from modeling.vae import GROUP
 from serving.app import APP, application, start_http
 from serving.service import ModelInfo
 
@@ -64,11 +65,13 @@ def describe(bundle: Path, version: str) -> ModelInfo:
     generator = Generator(load_bundle(bundle))
     height, width = generator.native_size(4, 3)
     scale = max(1, round(SHORT_SIDE / height))
+    groups = 1 + (generator.data.num_frames - 1) // GROUP
     return ModelInfo(
         version=version,
         size=(width * scale, height * scale),
         fps=generator.fps,
         steps=generator.bundle.recipe.dit.sampler.steps,
+        loop_frames=GROUP * groups,
         created=int((bundle / "manifest.json").stat().st_mtime),
     )
 

@@ -8,7 +8,7 @@ from starlette.datastructures import UploadFile
 
 from serving.fields import ImageReference
 from serving.outbound import OutboundError, fetch
-from serving.uploads import MAX_IMAGE_BYTES, data_url_bytes, save_image
+from serving.uploads import MAX_IMAGE_BYTES, PICTURE, data_url_bytes, save_image
 from serving.wire import ApiError
 
 FETCH_WITHIN_S = 20.0
@@ -27,8 +27,9 @@ class Pictures:
         reference: ImageReference | None,
         folder: Path,
         param: str,
+        name: str = PICTURE,
     ) -> str:
-        """Check the picture and store it in `folder`; returns its name there.
+        """Check the picture and store it in `folder` as `name`, which is returned.
 
         Raises:
             ApiError: there is none, or it cannot be had or decoded.
@@ -48,7 +49,7 @@ class Pictures:
             raise ApiError(
                 f"{param} is empty; send a file part or image_url with a data: URL.", param=param
             )
-        return await save_image(data, folder, param)
+        return await save_image(data, folder, param, name)
 
     async def _url_bytes(self, url: str, param: str) -> bytes:
         if url[:5].lower() == "data:" or not self.fetch_urls:

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import json
+import random
 import shutil
 import time
 from collections.abc import Mapping
@@ -21,6 +22,8 @@ from serving.admission import Admission
 from serving.fields import Sampling
 from serving.happenings import VIDEO_KINDS
 from serving.jobs import UNFINISHED, JobStore
+from serving.policy import Policy
+from serving.uploads import LOOKS
 from serving.wire import ApiError, not_found
 
 MODEL = "reel-generator"
@@ -35,7 +38,8 @@ HOLD_S, LOOK_S, PAUSE_S = 1.0, 0.2, 0.01
 class ModelInfo:
     """The served model version and what a request that does not say gets.
 
-    `size` is (width, height) in pixels; `steps` what the sampler takes; `created` a Unix time.
+    `size` is (width, height) in pixels; `steps` what the sampler takes; `created` a Unix time;
+    `loop_frames` how many the shortest loop has that is given no frames.
     """
 
     version: str
@@ -43,6 +47,11 @@ class ModelInfo:
     fps: float
     steps: int = 1
     created: int = 0
+    loop_frames: int = 4
+
+    def num_frames(self, seconds: float) -> int:
+        """The model's frames in that time, at least one."""
+        return max(1, round(seconds * self.fps))
 
 
 class EngineLink(Protocol):
@@ -71,15 +80,16 @@ class Service:
     model: ModelInfo
     engine: EngineLink
     admission: Admission
+    policy: Policy
 
-    def find_video(self, request: Request, video_id: str) -> GenerationJob:
+    def find_video(self, request: Request, video_id: str, param: str = "video_id") -> GenerationJob:
         """The caller's video; raises ApiError when there is none."""
         try:
             job = self.store.get(video_id, caller_of(request).tenant)
         except NotFoundError as error:
-            raise not_found(str(error), "video_id") from error
+            raise not_found(str(error), param) from error
         if job.kind not in VIDEO_KINDS:
-            raise not_found(f"There is no video {video_id!r}.", "video_id")
+            raise not_found(f"There is no video {video_id!r}.", param)
         return job
 
     def check_model(self, name: str) -> None:
@@ -105,7 +115,11 @@ class Service:
 
         A client that was cut off repeats its request: `Idempotency-Key` names it, and the openai
         client, which sends none, says `x-stainless-retry-count`.
+
+        Raises:
+            ApiError: the policy refuses it, or there is no room.
         """
+        self._ask_policy(job, folder)
         headers, caller = request.headers, caller_of(request)
         job.owner = caller.tenant
         who = caller.tenant or headers.get("authorization", "")
@@ -125,6 +139,13 @@ class Service:
         if created:
             self.engine.notify()
         return job
+
+    def _ask_policy(self, job: GenerationJob, folder: Path) -> None:
+        texts = {"prompt": job.prompt, "negative_prompt": job.params.get("negative_prompt", "")}
+        looks = list(folder.glob(LOOKS))
+        self.policy.check(texts, [*folder.glob("input*.png"), *looks])
+        for path in looks:
+            path.unlink()
 
     def estimate(self, job: GenerationJob) -> dict[str, Any]:
         """What `job`, which is not queued, would cost, and when it would end."""
@@ -193,6 +214,7 @@ class Service:
             "x_progress": self._progress(job),
             "x_timings": job.timings,
             "x_extends_video_id": job.params.get("extends"),
+            "x_edits_video_id": job.params.get("edits"),
             "x_given": job.params.get("given"),
             "x_character_id": job.params.get("character"),
             "x_estimate_s": None if job.estimate_s is None else round(job.estimate_s, 3),
@@ -218,6 +240,11 @@ def sampling_params(fields: Sampling, seed: int) -> dict[str, Any]:
         "guidance": fields.guidance or 0.0,
         "negative_prompt": fields.negative_prompt,
     }
+
+
+def new_seed(seed: int | None) -> int:
+    """The seed that was asked for, or any."""
+    return random.SystemRandom().randrange(2**31) if seed is None else seed
 
 
 def _unix(time: datetime | None) -> int | None:

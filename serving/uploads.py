@@ -24,7 +24,9 @@ from serving.fields import MAX_SECONDS, MAX_SIDE, MIN_SIDE
 from serving.jobs import INCOMING
 from serving.wire import ApiError
 
-PICTURE, CLIP = "input.png", "input.video"
+# All inputs of a job begin with "input": a remix takes them over.
+PICTURE, CLIP, MASK = "input.png", "input.video", "input.mask"
+LOOKS = "look-*"  # pictures of clips, for the policy alone
 MAX_IMAGE_PIXELS = 50_000_000
 MAX_IMAGE_BYTES = 50 * 2**20
 MAX_DECODED_BYTES = 2**30
@@ -54,8 +56,10 @@ def staging(media_dir: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-async def save_image(data: bytes, folder: Path, param: str) -> str:
-    """Check a PNG, JPEG or WebP and store it as RGB PNG; returns the file's name.
+async def save_image(data: bytes, folder: Path, param: str, name: str = PICTURE) -> str:
+    """Check a PNG, JPEG or WebP and store it as RGB PNG, under `name`, which is returned.
+
+    As MASK it has to have an alpha channel, and that is what is stored.
 
     Raises:
         ApiError: not such a picture, or too large.
@@ -71,13 +75,14 @@ async def save_image(data: bytes, folder: Path, param: str) -> str:
     path = folder / "arrived"
     path.write_bytes(data)
     limits = {"min_side": MIN_SIDE, "max_pixels": MAX_IMAGE_PIXELS}
-    answer = await _ask_child("picture", path, limits, folder / PICTURE)
+    kind = "mask" if name == MASK else "picture"
+    answer = await _ask_child(kind, path, limits, folder / name)
     path.unlink()
     if answer is None:
         raise _undecodable(param)
     if "error" in answer:
         raise ApiError(f"{param} {answer['error']}.", param=param)
-    return PICTURE
+    return name
 
 
 def _undecodable(param: str) -> ApiError:
@@ -115,25 +120,25 @@ def data_url_bytes(url: str, param: str) -> bytes:
 
 
 async def save_video(
-    upload: UploadFile, folder: Path, param: str, *, picture: bool = False
+    upload: UploadFile, folder: Path, param: str, *, picture: Path | None = None, name: str = CLIP
 ) -> VideoFacts:
-    """Store an uploaded clip as `folder`/CLIP after a child process has decoded it whole.
+    """Store an uploaded clip as `folder`/`name` after a child process has decoded it whole.
 
-    `picture` also stores its middle frame, as `folder`/PICTURE.
+    `picture` is where its middle frame goes, if anywhere.
 
     Raises:
         ApiError: it cannot be decoded within the limits.
     """
-    path = folder / CLIP
+    path = folder / name
     with path.open("wb") as handle:
         while chunk := await upload.read(2**20):
             handle.write(chunk)
-    return await probe_video(path, param, folder / PICTURE if picture else None)
+    return await probe_video(path, param, picture)
 
 
-def link_video(source: Path, folder: Path) -> None:
+def link_video(source: Path, folder: Path, name: str = CLIP) -> None:
     """Keep a generated clip as the input of another job, whatever becomes of the first."""
-    os.link(source, folder / CLIP)
+    os.link(source, folder / name)
 
 
 async def probe_video(path: Path, param: str, picture: Path | None = None) -> VideoFacts:

@@ -22,7 +22,13 @@ MAX_BODY_BYTES = 256 * 2**20
 MAX_JSON_BYTES = 2**20
 # Requests that carry pictures and clips; every other body is small.
 REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
-UPLOADS = ("/v1/videos", "/v1/videos/extensions", "/v1/videos/characters")
+UPLOADS = (
+    "/v1/videos",
+    "/v1/videos/extensions",
+    "/v1/videos/edits",
+    "/v1/videos/characters",
+    "/v1/images/edits",
+)
 
 
 class ApiError(Exception):

@@ -16,7 +16,7 @@ STEPS = 5
 
 
 class FakeGenerator:
-    """Frames of one grey level by index, tinted by the seed; given frames come back as given.
+    """Frames of one grey level by index, tinted by the seed; whole given frames come back.
 
     `gate`, when set, holds every generation at its second step until it is opened.
     """
@@ -59,7 +59,7 @@ class FakeGenerator:
         shape = (request.num_frames, request.height, request.width, 3)
         frames = np.broadcast_to(levels[:, None, None, None], shape).copy()
         frames[..., 0] = request.seed % 200
-        for given in request.given:
+        for given in filter(lambda given: given.whole, request.given):
             part = slice(given.start, given.end)
             frames[part] = given.frames.mean(axis=(1, 2), keepdims=True)
         return frames

@@ -127,11 +127,12 @@ def test_a_picture_lies_as_its_metadata_says(world) -> None:
     exif[0x0112] = 6  # a quarter turn clockwise
     turned.save(buffer, "PNG", exif=exif)
     files = {"input_reference": ("a.png", buffer.getvalue())}
-    reply = world.client.post("/v1/videos", data={"prompt": "a", "seconds": "1"}, files=files)
+    fields = {"prompt": "a", "seconds": "1", "size": "32x64"}
+    reply = world.client.post("/v1/videos", data=fields, files=files)
     video = world.finish(reply.json()["id"])
     assert video["status"] == "completed"
     given = first_frame(world, 0)
-    assert given.shape == (64, 32, 3) and (given[:32] == (200, 0, 0)).all()
+    assert given.shape == (48, 32, 3) and (given[:20] == (200, 0, 0)).all()
     assert frames_of(world.client.get(f"/v1/videos/{video['id']}/content").content).any()
 
 

@@ -73,7 +73,7 @@ def test_a_picture_becomes_the_first_frame(world, how):
     assert world.finish(reply.json()["id"])["status"] == "completed"
     ((part,),) = [request.given for request in world.generator.requests]
     given = part.frames
-    assert part.start == 0 and given.shape == (1, 48, 64, 3) and (given == (10, 200, 30)).all()
+    assert part.start == 0 and given.shape == (1, 32, 48, 3) and (given == (10, 200, 30)).all()
 
 
 def test_extend_forward_keeps_the_given_part_and_adds_the_new(world):

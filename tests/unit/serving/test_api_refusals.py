@@ -135,7 +135,7 @@ def test_extending_an_unknown_or_unfinished_video(world):
         ({"prompt": "a", "output_format": "svg"}, "output_format"),
         ({"prompt": "a", "response_format": "url"}, "response_format"),
         ({"prompt": "a", "stream": "often"}, "stream"),
-        ({"prompt": "a", "stream": True, "partial_images": 2}, "partial_images"),
+        ({"prompt": "a", "stream": True, "partial_images": 4}, "partial_images"),
     ],
 )
 def test_wrong_image_requests_are_refused(still_world, fields, param):
