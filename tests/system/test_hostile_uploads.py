@@ -17,7 +17,9 @@ from infra.video import encode_mp4
 from tests.unit.serving.calls import first_frame, frames_of, png
 from tests.unit.serving.conftest import *  # noqa: F403 - the fixtures
 
-OURS = re.compile(r"(video|char)_[0-9a-f]+(/[a-z]+(-1)?\.(png|video|mp4|webp|jpeg))?")
+OURS = re.compile(
+    r"(video|image|char)_[0-9a-f]+(/[a-z]+[0-9]?(-1)?\.(png|video|mask|mp4|webp|jpeg))?"
+)
 VIDEO_LIMITS = {"min_side": 16, "max_side": 256, "max_seconds": 5, "max_bytes": 2**20}
 
 
@@ -101,7 +103,17 @@ def test_no_name_on_the_disk_is_a_users(world) -> None:
     for name in names:
         posts = (
             ("/v1/videos", {"prompt": "a", "seconds": "1"}, {"input_reference": (name, png())}),
+            (
+                "/v1/videos",
+                {"prompt": "a", "seconds": "3", "keyframes[0][at]": "1", "keyframes[1][at]": "end"},
+                {
+                    "keyframes[0][image]": (name, png()),
+                    "keyframes[1][video]": (name, clip),
+                },
+            ),
             ("/v1/videos/extensions", {"prompt": "a", "seconds": "1"}, {"video": (name, clip)}),
+            ("/v1/videos/edits", {"prompt": "a"}, {"video": (name, clip)}),
+            ("/v1/images/edits", {"prompt": "a"}, {"image": (name, png())}),
             (
                 "/v1/videos/characters",
                 {"name": name.replace("\0", "")[:80]},
@@ -111,7 +123,7 @@ def test_no_name_on_the_disk_is_a_users(world) -> None:
         for path, fields, files in posts:
             reply = world.client.post(path, data=fields, files=files)
             assert reply.status_code == 200, reply.text
-            if path != "/v1/videos/characters":
+            if reply.json().get("object") == "video":
                 world.finish(reply.json()["id"])
     assert [name for name in world.files() if not OURS.fullmatch(name)] == []
     beside = {path.name for path in world.settings.home.iterdir()}
@@ -146,8 +158,9 @@ def test_refused_files_leave_nothing(world, arriving: Path) -> None:
         files = {"input_reference": ("a.png", data)}
         reply = world.client.post("/v1/videos", data={"prompt": "a"}, files=files)
         assert reply.json()["error"]["param"] == "input_reference"
+    said = {"prompt": "a"}
     for data in (b"junk", mp4(side=8)):
-        for path, fields in (("extensions", {"prompt": "a"}), ("characters", {"name": "n"})):
+        for path, fields in (("extensions", said), ("edits", said), ("characters", {"name": "n"})):
             reply = world.client.post(
                 f"/v1/videos/{path}", data=fields, files={"video": ("a.mp4", data)}
             )
