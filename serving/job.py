@@ -12,6 +12,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ray import serve
 
 from infra.errors import InfrastructureError, InputError, JobError, ReelError
@@ -21,6 +22,7 @@ from infra.settings import Settings
 from infra.tracking import Tracking
 from modeling.bundle import load_bundle
 from modeling.generate import Generator
+from modeling.tasks import Request
 from modeling.vae import GROUP
 from serving.app import APP, application, start_http
 from serving.service import ModelInfo
@@ -28,6 +30,7 @@ from serving.service import ModelInfo
 HEALTHY_WITHIN_S = 300.0
 POLL_S = 0.25
 SHORT_SIDE = 384
+CANARY = "a red circle moves left"
 
 
 def main(context: JobContext) -> dict[str, Any]:
@@ -60,10 +63,11 @@ def describe(bundle: Path, version: str) -> ModelInfo:
     """What the API says of the model; the delivered default is its own landscape size, enlarged.
 
     Raises:
-        InputError: the bundle's files are not what its manifest says.
+        InputError: the bundle's files are not what its manifest says, or its canary fails.
     """
     generator = Generator(load_bundle(bundle))
     height, width = generator.native_size(4, 3)
+    check_canary(generator, version)
     scale = max(1, round(SHORT_SIDE / height))
     groups = 1 + (generator.data.num_frames - 1) // GROUP
     return ModelInfo(
@@ -74,6 +78,21 @@ def describe(bundle: Path, version: str) -> ModelInfo:
         loop_frames=GROUP * groups,
         created=int((bundle / "manifest.json").stat().st_mtime),
     )
+
+
+def check_canary(generator: Generator, version: str) -> None:
+    """Make one picture before anything that runs is touched.
+
+    Raises:
+        InputError: it is of one colour, as those of a model are that computes with NaN.
+    """
+    height, width = generator.native_size(4, 3)
+    request = Request(prompt=CANARY, num_frames=1, height=height, width=width, seed=0)
+    if np.ptp(generator.generate(request)) == 0:
+        raise InputError(
+            f"version {version} makes a picture of one colour of {CANARY!r}: its weights are not "
+            "usable; train it again, or deploy another version"
+        )
 
 
 def deploy(settings: Settings, info: ModelInfo, bundle: Path) -> None:

@@ -12,8 +12,7 @@ from infra.catalog_models import Artifact, GenerationJob
 from modeling.generate import GenerationCancelled
 from modeling.tasks import Request
 from serving.delivery import Frames, artifact, write_picture, write_video
-from serving.parts import Part
-from serving.requests import Sizes, plan
+from serving.requests import Part, Sizes, plan
 
 SAMPLED = 90  # percent of progress when sampling ends and encoding begins
 

@@ -21,6 +21,8 @@ from serving.fields import parse_size
 from serving.parts import Kept, Made, Over, Part, Piece, scaled, scaled_mask
 from serving.placement import edited_span, loop_frames, mark, place
 
+__all__ = ["Part", "Sizes", "plan"]
+
 
 class Sizes(Protocol):
     """What planning asks of a model; `modeling.generate.Generator` is one."""

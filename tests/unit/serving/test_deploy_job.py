@@ -8,7 +8,9 @@ import pytest
 from infra.errors import InfrastructureError, InputError, JobError
 from infra.job_files import read_json
 from infra.settings import Settings
+from modeling.generate import Generator
 from serving.service import ModelInfo
+from tests.unit.modeling.small import small_bundle
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # Ray Serve's own, when it is imported
@@ -85,3 +87,11 @@ def test_deploying_the_served_version_restarts_nothing(cluster, tmp_path):
 def test_a_version_is_a_number(version, tmp_path):
     with pytest.raises(InputError, match="not a model version"):
         job.fetch(Settings(home=tmp_path), version)
+
+
+def test_a_model_of_nan_is_refused_before_anything_is_touched():
+    generator = Generator(small_bundle())
+    job.check_canary(generator, "3")
+    next(iter(generator.bundle.dit.parameters())).data.fill_(float("nan"))
+    with pytest.raises(InputError, match="version 3 makes a picture of one colour"):
+        job.check_canary(generator, "3")
