@@ -20,11 +20,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from modeling.codec import VAE, DecoderCache, EncoderCache
+from modeling.grid import GROUP as GROUP
+from modeling.grid import SPATIAL as SPATIAL
 from modeling.slots import by_group, groups_per_call
 from modeling.tiling import Tiling, tiled
 
-GROUP = 4  # frames in one latent frame, unless a recipe says otherwise
-SPATIAL = 8  # pixels along one latent position, likewise
 INITIAL_LOG_VAR = -5.0  # a little noise from the first step on keeps the decoder smooth
 
 

@@ -50,7 +50,7 @@ def create_app(
     behind_proxy: bool = False,
     backoff: Backoff = Backoff(),  # noqa: B008 - frozen
 ) -> FastAPI:
-    """The app of one served model version; its routes hold no state beside SQL and disk.
+    """The app of a served model; its routes hold no state beside SQL and disk.
 
     `behind_proxy`: the server in front sets request ids on replies, as Ray Serve does.
     """
@@ -74,6 +74,7 @@ def create_app(
         redoc_url=None,
         lifespan=_delivering(catalog, hosts, backoff),
     )
+    app.state.service = service
     app.add_middleware(Keys, catalog=catalog, required=settings.needs_keys)
     install(app, behind_proxy=behind_proxy)
     app.add_middleware(Measured, metrics=metrics)
@@ -107,25 +108,27 @@ def _delivering(
 
 def _other_routes(service: Service, metrics: Metrics) -> APIRouter:
     router = APIRouter()
-    model = {
-        "id": MODEL,
-        "object": "model",
-        "created": service.model.created,
-        "owned_by": "reelwright",
-        "x_version": service.model.version,
-        "x_size": service.default_size(),
-        "x_fps": service.model.fps,
-    }
+
+    def model() -> dict[str, Any]:
+        return {
+            "id": MODEL,
+            "object": "model",
+            "created": service.model.created,
+            "owned_by": "reelwright",
+            "x_version": service.model.version,
+            "x_size": service.default_size(),
+            "x_fps": service.model.fps,
+        }
 
     @router.get("/v1/models")
     def list_models() -> dict[str, Any]:
-        return {"object": "list", "data": [model]}
+        return {"object": "list", "data": [model()]}
 
     @router.get("/v1/models/{name}")
     def retrieve_model(name: str) -> dict[str, Any]:
         if name != MODEL:
             raise not_found(f"There is no model {name[:80]!r}; there is {MODEL!r}.", "model")
-        return model
+        return model()
 
     @router.get("/metrics", include_in_schema=False)
     def prometheus() -> Response:

@@ -3,28 +3,35 @@
     start_http(settings); serve.run(application(settings, info, bundle), name=APP)
 
 Requests end when their job is in SQL; the two deployments share nothing else but a wake-up call,
-so either may be replaced while the other works. CPU reservations are small on purpose: training
-runs on the same machine, and an idle replica costs nothing.
+so either may be replaced while the other works. Another model version is swapped into the running
+replicas: `serving.job` calls `swap`, then `adopt`, and a replica that Ray starts again reads what
+is served from HOME/serve.json, if that is of its own application. CPU reservations are small on
+purpose: training runs on the same machine, and an idle replica costs nothing.
 """
 
 import asyncio
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import torch
 from fastapi import FastAPI
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
 from infra.catalog import Catalog
+from infra.job_files import read_json
 from infra.settings import Settings
 from serving.api import create_app
-from serving.jobs import JobStore
 from serving.redaction import redact_logs
 from serving.service import ModelInfo
 
-APP = "reel"
+if TYPE_CHECKING:
+    from modeling.generate import Generator
+
+APP, ENGINE = "reel", "Engine"
+SERVED = "serve.json"
 CPUS = 0.1
 MAX_ONGOING = 1000
 HEALTH_TIMEOUT_S = 5.0
@@ -61,39 +68,67 @@ class RemoteEngine:
 class Gateway:
     """The HTTP API."""
 
-    def __init__(self, settings: Settings, model: ModelInfo, engine: DeploymentHandle[Any]) -> None:
+    def __init__(
+        self, settings: Settings, model: ModelInfo, app: str, engine: DeploymentHandle[Any]
+    ) -> None:
         logging.basicConfig(level=logging.INFO)
         redact_logs()
-        self._settings, self._model, self._engine = settings, model, engine
+        self._settings, self._engine = settings, engine
+        served = _served(settings, app)
+        self._model = ModelInfo.of(served["model"]) if served else model
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         catalog = Catalog(self._settings.catalog_url)
         catalog.migrate()
         engine = RemoteEngine(self._engine)
-        return create_app(self._settings, catalog, self._model, engine, behind_proxy=True)
+        self._app = create_app(self._settings, catalog, self._model, engine, behind_proxy=True)
+        return self._app
+
+    def adopt(self, model: ModelInfo) -> None:
+        """The engine serves this model from now on."""
+        self._app.state.service.adopt(model)
 
 
 class EngineReplica:
     """Holds the model, and the thread that works through the jobs."""
 
-    def __init__(self, settings: Settings, model: ModelInfo, bundle: Path) -> None:
-        import torch
-
-        from modeling.bundle import load_bundle
-        from modeling.generate import Generator
-        from serving.engine import Engine
-
-        def load() -> Generator:
-            torch.set_num_threads(settings.cpu_count)
-            return Generator(load_bundle(bundle))
+    def __init__(self, settings: Settings, version: str, bundle: Path, app: str) -> None:
+        from serving.fleet import Fleet, Tap
 
         logging.basicConfig(level=logging.INFO)
         redact_logs()
+        self._threads = settings.cpu_count
         catalog = Catalog(settings.catalog_url)
         catalog.migrate()
-        store = JobStore(catalog, settings.media_dir, settings.media_ttl_s)
-        self._engine = Engine(store, load, model.version)
-        self._engine.start()
+        fleet = Fleet(lambda: Tap(catalog, settings.media_dir, settings.media_ttl_s))
+        if served := _served(settings, app):
+            version, bundle = served["version"], Path(served["bundle"])
+        fleet.swap(self._loader(version, bundle), version)
+        self._engine = fleet
+
+    async def swap(self, version: str, bundle: Path) -> None:
+        """Load the bundle beside what runs, and give it the jobs that come.
+
+        Raises:
+            InputError: it is damaged, or fails its canary; nothing has changed.
+        """
+        if self._engine.version != version:
+            # On a thread of its own: this one answers the gateway.
+            await asyncio.to_thread(self._engine.swap, self._loader(version, bundle), version)
+
+    def _loader(self, version: str, bundle: Path) -> "Callable[[], Generator]":
+
+        from modeling.bundle import load_bundle
+        from modeling.generate import Generator
+        from serving.canary import check_canary
+
+        def load() -> Generator:
+            torch.set_num_threads(self._threads)
+            generator = Generator(load_bundle(bundle))
+            check_canary(generator, version)
+            return generator
+
+        return load
 
     def notify(self) -> None:
         self._engine.notify()
@@ -118,13 +153,22 @@ class EngineReplica:
             self._engine.stop()
 
 
-def application(settings: Settings, model: ModelInfo, bundle: Path) -> serve.Application:
-    """The application that serves the bundle in folder `bundle` as `model`."""
+def _served(settings: Settings, app: str) -> dict[str, Any] | None:
+    """What the application `app` serves by now, if that is remembered."""
+    served = read_json(settings.home / SERVED)
+    return served if served is not None and served.get("app") == app else None
+
+
+def application(settings: Settings, model: ModelInfo, bundle: Path, app: str) -> serve.Application:
+    """The application that serves the bundle in folder `bundle` as `model`, until it is swapped.
+
+    `app` names this start of it.
+    """
     # Ray would set one thread for a replica that reserves less than one CPU.
     threads = {"env_vars": {"OMP_NUM_THREADS": str(settings.cpu_count)}}
-    engine = _deployment("Engine", {"num_cpus": CPUS, "runtime_env": threads})(EngineReplica)
+    engine = _deployment(ENGINE, {"num_cpus": CPUS, "runtime_env": threads})(EngineReplica)
     gateway = _deployment("Gateway", {"num_cpus": CPUS})(Gateway)
-    return gateway.bind(settings, model, engine.bind(settings, model, bundle))
+    return gateway.bind(settings, model, app, engine.bind(settings, model.version, bundle, app))
 
 
 def _deployment(name: str, actor: dict[str, Any]) -> Callable[[type], serve.Deployment]:

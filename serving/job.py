@@ -1,7 +1,8 @@
 """Serve a registered model version: `python -m serving.job --spec spec.json`.
 
-spec {"version": "3"} → result {"version", "healthy", "url"}. When the new version does not become
-healthy, the one served before is put back and the job fails. `HOME/serve.json` remembers it.
+spec {"version": "3"} → result {"version", "healthy", "url"}. The version is loaded beside the one
+that runs, which serves on when the new one is not healthy, and then the job fails. Where nothing
+runs, the application is started. `HOME/serve.json` remembers what is served.
 """
 
 import json
@@ -9,10 +10,11 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
-import numpy as np
 from ray import serve
 
 from infra.errors import InfrastructureError, InputError, JobError, ReelError
@@ -22,15 +24,14 @@ from infra.settings import Settings
 from infra.tracking import Tracking
 from modeling.bundle import load_bundle
 from modeling.generate import Generator
-from modeling.tasks import Request
 from modeling.vae import GROUP
-from serving.app import APP, application, start_http
+from serving.app import APP, ENGINE, SERVED, application, start_http
+from serving.canary import check_canary
 from serving.service import ModelInfo
 
 HEALTHY_WITHIN_S = 300.0
 POLL_S = 0.25
 SHORT_SIDE = 384
-CANARY = "a red circle moves left"
 
 
 def main(context: JobContext) -> dict[str, Any]:
@@ -80,37 +81,42 @@ def describe(bundle: Path, version: str) -> ModelInfo:
     )
 
 
-def check_canary(generator: Generator, version: str) -> None:
-    """Make one picture before anything that runs is touched.
-
-    Raises:
-        InputError: it is of one colour, as those of a model are that computes with NaN.
-    """
-    height, width = generator.native_size(4, 3)
-    request = Request(prompt=CANARY, num_frames=1, height=height, width=width, seed=0)
-    if np.ptp(generator.generate(request)) == 0:
-        raise InputError(
-            f"version {version} makes a picture of one colour of {CANARY!r}: its weights are not "
-            "usable; train it again, or deploy another version"
-        )
-
-
 def deploy(settings: Settings, info: ModelInfo, bundle: Path) -> None:
-    """Serve `bundle`; on failure put back what `HOME/serve.json` names.
+    """Serve `bundle`: beside what runs until it is ready or, where nothing does, from the start.
 
     Raises:
         JobError: it did not become healthy; the message says why and what is served now.
     """
-    if is_healthy(settings, info.version):
-        return _remember(settings, info, bundle)
+    before = read_json(settings.home / SERVED) or {}
+    app = str(before.get("app", ""))
     try:
-        _run(settings, info, bundle)
+        if app and (
+            is_healthy(settings, str(before["version"])) or is_healthy(settings, info.version)
+        ):
+            _swap(info, bundle)
+        elif not is_healthy(settings, info.version):
+            app = uuid4().hex
+            _run(settings, info, bundle, app)
     except (InfrastructureError, RuntimeError) as error:
         restored = _restore(settings, info.version)
         raise JobError(
             f"version {info.version} did not become healthy: {error}; {restored}"
         ) from error
-    _remember(settings, info, bundle)
+    _remember(settings, info, bundle, app)
+
+
+def _swap(info: ModelInfo, bundle: Path) -> None:
+    """Have the running application serve `bundle`; jobs under way end on what served before.
+
+    Raises:
+        InfrastructureError: it does not work; what was served before is.
+    """
+    try:
+        engine = serve.get_deployment_handle(ENGINE, APP)
+        engine.swap.remote(info.version, bundle).result(timeout_s=HEALTHY_WITHIN_S)
+        serve.get_app_handle(APP).adopt.remote(info).result(timeout_s=HEALTHY_WITHIN_S)
+    except Exception as error:  # whatever the replica raised, and Ray's own
+        raise InfrastructureError(str(getattr(error, "cause", error))) from error
 
 
 def is_healthy(settings: Settings, version: str) -> bool:
@@ -122,8 +128,9 @@ def is_healthy(settings: Settings, version: str) -> bool:
         return False
 
 
-def _run(settings: Settings, info: ModelInfo, bundle: Path) -> None:
-    target = serve.RunTarget(target=application(settings, info, bundle), name=APP, route_prefix="/")
+def _run(settings: Settings, info: ModelInfo, bundle: Path, app: str) -> None:
+    bound = application(settings, info, bundle, app)
+    target = serve.RunTarget(target=bound, name=APP, route_prefix="/")
     serve.run_many([target], wait_for_applications_running=False)
     deadline = time.monotonic() + HEALTHY_WITHIN_S
     while time.monotonic() < deadline:
@@ -138,21 +145,28 @@ def _run(settings: Settings, info: ModelInfo, bundle: Path) -> None:
 
 def _restore(settings: Settings, failed: str) -> str:
     """Serve the remembered version again; returns a clause that says what is served now."""
-    before = read_json(settings.home / "serve.json")
+    before = read_json(settings.home / SERVED)
     if before is None or before["version"] == failed:
         serve.delete(APP, _blocking=False)
         return "nothing is served now"
     version, bundle = before["version"], Path(before["bundle"])
+    if is_healthy(settings, version):
+        return f"version {version} is served on"
+    app = uuid4().hex
     try:
-        _run(settings, describe(bundle, version), bundle)
+        info = describe(bundle, version)
+        _run(settings, info, bundle, app)
     except (ReelError, RuntimeError) as error:
         # The first failure is the news; this one must not hide it.
         return f"version {version}, served before, did not come back either: {error}"
+    _remember(settings, info, bundle, app)
     return f"version {version} is served again"
 
 
-def _remember(settings: Settings, info: ModelInfo, bundle: Path) -> None:
-    write_json(settings.home / "serve.json", {"version": info.version, "bundle": str(bundle)})
+def _remember(settings: Settings, info: ModelInfo, bundle: Path, app: str) -> None:
+    """For the next deployment, and for the replicas of `app` when Ray starts them again."""
+    remembered = {"version": info.version, "bundle": str(bundle), "app": app, "model": asdict(info)}
+    write_json(settings.home / SERVED, remembered)
 
 
 if __name__ == "__main__":

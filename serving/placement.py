@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from infra.errors import InputError
-from modeling.vae import GROUP
+from modeling.grid import GROUP
 
 
 @dataclass(frozen=True)

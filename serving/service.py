@@ -7,10 +7,10 @@ import random
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from fastapi import Request
 from starlette.concurrency import run_in_threadpool
@@ -49,6 +49,12 @@ class ModelInfo:
     created: int = 0
     loop_frames: int = 4
 
+    @classmethod
+    def of(cls, facts: dict[str, Any]) -> Self:
+        """From `asdict`, by way of JSON."""
+        width, height = facts["size"]
+        return cls(**facts | {"size": (width, height)})
+
     def num_frames(self, seconds: float) -> int:
         """The model's frames in that time, at least one."""
         return max(1, round(seconds * self.fps))
@@ -72,15 +78,20 @@ class EngineLink(Protocol):
         ...
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Service:
-    """The API's dependencies."""
+    """The API's dependencies; the served model may change while it runs."""
 
     store: JobStore
     model: ModelInfo
     engine: EngineLink
     admission: Admission
     policy: Policy
+
+    def adopt(self, model: ModelInfo) -> None:
+        """Another model is served from now on."""
+        self.model = model
+        self.admission = replace(self.admission, steps=model.steps)
 
     def find_video(self, request: Request, video_id: str, param: str = "video_id") -> GenerationJob:
         """The caller's video; raises ApiError when there is none."""

@@ -79,9 +79,13 @@ def test_deploy_generate_swap_and_refuse(ray_head, jobs, client):
     while client.videos.retrieve(long.id).status != "in_progress":
         time.sleep(0.05)
     assert deploy(jobs, "4")["version"] == served(ray_head) == "4"
-    for each in (long, waiting):
+    assert client.models.retrieve("reel-generator").model_extra["x_version"] == "4"
+    after = client.videos.create(prompt="a", seconds="1", size="96x64")
+    for each, version in ((long, "3"), (waiting, None), (after, "4")):
         ended = client.videos.poll(each.id)
         assert (ended.status, ended.error) == ("completed", None)
+        # What was under way ended on the version that began it.
+        assert version in (None, ended.model_extra["x_model_version"])
 
     # A damaged bundle: refused before anything that runs is touched.
     weights = ray_head.home / "models" / "5" / "dit.safetensors"

@@ -9,6 +9,7 @@ from infra.errors import InfrastructureError, InputError, JobError
 from infra.job_files import read_json
 from infra.settings import Settings
 from modeling.generate import Generator
+from serving.canary import check_canary
 from serving.service import ModelInfo
 from tests.unit.modeling.small import small_bundle
 
@@ -21,9 +22,15 @@ class Cluster:
     """Stands for Ray Serve: versions in `broken` do not start."""
 
     def __init__(self, broken: set[str]) -> None:
-        self.broken, self.served, self.starts = broken, None, []
+        self.broken, self.served, self.starts, self.swaps = broken, None, [], []
 
-    def run(self, _settings, info, _bundle) -> None:
+    def swap(self, info, _bundle) -> None:
+        self.swaps.append(info.version)
+        if info.version in self.broken:
+            raise InfrastructureError("its canary is grey")
+        self.served = info.version
+
+    def run(self, _settings, info, _bundle, _app) -> None:
         self.starts.append(info.version)
         self.served = None
         if info.version in self.broken:
@@ -38,6 +45,7 @@ class Cluster:
 def cluster(monkeypatch) -> Cluster:
     cluster = Cluster({"bad"})
     monkeypatch.setattr(job, "_run", cluster.run)
+    monkeypatch.setattr(job, "_swap", cluster.swap)
     monkeypatch.setattr(job.serve, "delete", cluster.delete)
     monkeypatch.setattr(job, "describe", lambda _bundle, version: info(version))
     monkeypatch.setattr(job, "is_healthy", lambda _settings, version: cluster.served == version)
@@ -51,12 +59,28 @@ def info(version: str) -> ModelInfo:
 def test_a_healthy_version_is_remembered(cluster, tmp_path):
     settings = Settings(home=tmp_path)
     job.deploy(settings, info("1"), Path("/models/1"))
-    assert read_json(tmp_path / "serve.json") == {"version": "1", "bundle": "/models/1"}
+    remembered = read_json(tmp_path / "serve.json")
+    assert (remembered["version"], remembered["bundle"]) == ("1", "/models/1")
+    assert ModelInfo.of(remembered["model"]) == info("1") and remembered["app"]
+
+
+def test_another_version_is_swapped_into_what_runs(cluster, tmp_path):
+    settings = Settings(home=tmp_path)
+    job.deploy(settings, info("1"), Path("/models/1"))
+    app = read_json(tmp_path / "serve.json")["app"]
+    job.deploy(settings, info("2"), Path("/models/2"))
+    assert (cluster.starts, cluster.swaps, cluster.served) == (["1"], ["2"], "2")
+    remembered = read_json(tmp_path / "serve.json")
+    assert (remembered["version"], remembered["app"]) == ("2", app)
+    with pytest.raises(JobError, match="its canary is grey; version 2 is served on"):
+        job.deploy(settings, info("bad"), Path("/models/bad"))
+    assert cluster.starts == ["1"] and read_json(tmp_path / "serve.json") == remembered
 
 
 def test_the_version_before_comes_back(cluster, tmp_path):
     settings = Settings(home=tmp_path)
     job.deploy(settings, info("1"), Path("/models/1"))
+    cluster.served = None  # Ray was started again
     with pytest.raises(JobError, match="the replica died; version 1 is served again"):
         job.deploy(settings, info("bad"), Path("/models/bad"))
     assert cluster.served == "1" and read_json(tmp_path / "serve.json")["version"] == "1"
@@ -66,6 +90,7 @@ def test_a_version_before_that_is_broken_too_does_not_hide_the_reason(cluster, t
     settings = Settings(home=tmp_path)
     job.deploy(settings, info("1"), Path("/models/1"))
     cluster.broken.add("1")
+    cluster.served = None
     with pytest.raises(JobError, match=r"bad did not become healthy.*1, served before, did not"):
         job.deploy(settings, info("bad"), Path("/models/bad"))
 
@@ -91,7 +116,7 @@ def test_a_version_is_a_number(version, tmp_path):
 
 def test_a_model_of_nan_is_refused_before_anything_is_touched():
     generator = Generator(small_bundle())
-    job.check_canary(generator, "3")
+    check_canary(generator, "3")
     next(iter(generator.bundle.dit.parameters())).data.fill_(float("nan"))
     with pytest.raises(InputError, match="version 3 makes a picture of one colour"):
-        job.check_canary(generator, "3")
+        check_canary(generator, "3")
