@@ -1,5 +1,7 @@
 """Generation: requests in, pixels out, at any length; one at a time, or many side by side."""
 
+import hashlib
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
@@ -7,9 +9,12 @@ import numpy as np
 
 from modeling.bundle import Bundle
 from modeling.data import nearest_size, to_pixels
+from modeling.generation import Generation
+from modeling.large_image import LargeImage
 from modeling.rollout import Rollout
-from modeling.sampler import SamplerRecipe, SamplingStopped, sample
+from modeling.sampler import SamplerRecipe, advance, sample
 from modeling.tasks import Frames, Request
+from modeling.workload import packed_batch
 
 WINDOWS_PER_CALL = 48
 
@@ -19,12 +24,25 @@ class GenerationCancelled(Exception):  # noqa: N818 - an outcome, not an error
 
 
 class Generator:
-    """Makes videos from a bundle. Not thread-safe: one generation at a time."""
+    """Makes videos from a bundle. Not thread-safe: one thread computes.
+
+        under_way = [generator.begin(request), …]
+        generator.advance(under_way)            # one step of each
+        for frames in under_way[0].frames(): …  # that are final now
+
+    rows_per_call: patches that one call of the network should have at most. It is what a batch in
+        training had, which fitted into memory with all that a gradient takes.
+    identity: a hash of the weights.
+    """
 
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle
         self.data = bundle.recipe.data
         self.fps = self.data.fps
+        self.rows_per_call = packed_batch(bundle.recipe).rows
+        weights = json.dumps(bundle.manifest.get("sha256", {}), sort_keys=True)
+        self.identity = hashlib.sha256(weights.encode()).hexdigest()
+        self._patch = bundle.dit.config.patch
 
     def native_size(self, width: int, height: int) -> tuple[int, int]:
         """(height, width) of the model's own frames for a wanted picture size."""
@@ -34,9 +52,43 @@ class Generator:
         """Frames of a video of that duration, at least one."""
         return max(1, round(seconds * self.fps))
 
+    def begin(self, request: Request) -> Generation:
+        """A generation of which nothing is computed yet.
+
+        Raises:
+            InputError: the model cannot do what is asked.
+        """
+        recipe = self._sampler(request)
+        rollout = Rollout(self.bundle, request)
+        steps = len(rollout.windows) * recipe.steps
+        return Generation(rollout, lambda _: recipe, steps=steps, patch=self._patch)
+
+    def begin_large(self, request: Request, height: int, width: int) -> Generation:
+        """The same for a picture in two stages, see `modeling.large_image`.
+
+        Raises:
+            InputError: a side is too small or too large.
+        """
+        stages = LargeImage(
+            self.bundle,
+            request.prompt,
+            height=height,
+            width=width,
+            seed=request.seed,
+            negative_prompt=request.negative_prompt,
+            steps=request.steps,
+            guidance=request.guidance,
+        )
+        steps = stages.total_steps
+        return Generation(stages, stages.recipe, steps=steps, patch=self._patch)
+
+    def advance(self, generations: Sequence[Generation]) -> None:
+        """One step of each, none of which is over, in one call of the network."""
+        advance(self.bundle.dit, [each.sampling() for each in generations])
+
     def total_steps(self, request: Request) -> int:
         """Sampler steps that `generate` will take, windows and all."""
-        return len(Rollout(self.bundle, request).windows) * self._sampler(request).steps
+        return self.begin(request).steps
 
     def generate(
         self, request: Request, on_step: Callable[[int, int], bool] | None = None
@@ -60,37 +112,22 @@ class Generator:
             GenerationCancelled: `on_step` returned False.
             InputError: the model cannot do what is asked.
         """
-        rollout, recipe = Rollout(self.bundle, request), self._sampler(request)
-        total = len(rollout.windows) * recipe.steps
-        done = 0
-
-        def step(_done: int, _steps: int) -> bool:
-            nonlocal done
-            done += 1
-            return on_step is None or on_step(done, total)
-
-        while (task := rollout.task()) is not None:
-            try:
-                (latents,) = sample(self.bundle.dit, [task], recipe, step)
-            except SamplingStopped:
-                raise GenerationCancelled from None
-            yield from rollout.take(latents)
+        generation = self.begin(request)
+        while not generation.is_over:
+            self.advance([generation])
+            if on_step is not None and not on_step(generation.done, generation.steps):
+                raise GenerationCancelled
+            yield from generation.frames()
 
     def generate_many(self, requests: Sequence[Request]) -> list[Frames]:
         """What `generate` makes of each, their windows side by side in calls of the network."""
         videos: list[list[Frames]] = [[] for _ in requests]
-        rollouts = [Rollout(self.bundle, request) for request in requests]
-        while waiting := [
-            (index, task)
-            for index, rollout in enumerate(rollouts)
-            if (task := rollout.task()) is not None
-        ]:
-            recipe = self._sampler(requests[waiting[0][0]])
-            alike = [pair for pair in waiting if self._sampler(requests[pair[0]]) == recipe]
-            alike = alike[:WINDOWS_PER_CALL]
-            made = sample(self.bundle.dit, [task for _, task in alike], recipe)
-            for (index, _), latents in zip(alike, made, strict=True):
-                videos[index] += rollouts[index].take(latents)
+        generations = [self.begin(request) for request in requests]
+        pairs = list(zip(generations, videos, strict=True))
+        while waiting := [pair for pair in pairs if not pair[0].is_over][:WINDOWS_PER_CALL]:
+            self.advance([generation for generation, _ in waiting])
+            for generation, video in waiting:
+                video += generation.frames()
         return [np.concatenate(video) for video in videos]
 
     def decoded_window(self, request: Request) -> Frames:

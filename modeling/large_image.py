@@ -14,7 +14,7 @@ Shapes: C channels, h w latent positions, L text tokens.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -26,12 +26,76 @@ from torch import Tensor
 from infra.errors import InputError
 from modeling.bundle import Bundle
 from modeling.data import nearest_size, to_pixels
-from modeling.sampler import Task, sample
+from modeling.sampler import SamplerRecipe, Task, sample
 from modeling.text import token_tensor
 from modeling.tiling import Tiling
 
 Pixels = npt.NDArray[np.uint8]
 OnStep = Callable[[int, int], bool]
+
+
+class LargeImage:
+    """The two stages of one picture, with the interface of a `Rollout`.
+
+    steps, guidance: of the first stage; 0 takes the recipe's.
+
+    Raises:
+        InputError: a side is too small or too large; the message names the limits.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        prompt: str,
+        *,
+        height: int,
+        width: int,
+        seed: int,
+        negative_prompt: str = "",
+        steps: int = 0,
+        guidance: float = 0.0,
+    ) -> None:
+        recipe, step = bundle.recipe.large_image, bundle.recipe.data.side_multiple
+        if min(height, width) < step or max(height, width) > recipe.max_side:
+            raise InputError(
+                f"a picture of {width}x{height} cannot be made: "
+                f"sides have to be between {step} and {recipe.max_side} pixels"
+            )
+        self._bundle, self._height, self._width = bundle, height, width
+        # On the model's grid; what is too much at the right and below is cut off in the end.
+        self._grid = -(-height // step) * step, -(-width // step) * step
+        self._first = _first_stage(bundle, prompt, negative_prompt, height, width, seed)
+        sampler = bundle.recipe.dit.sampler
+        self._sampler = replace(
+            sampler, steps=steps or sampler.steps, guidance=guidance or sampler.guidance
+        )
+        self._latents: Tensor | None = None  # of the first stage
+        self._is_over = False
+        self.total_steps = self._sampler.steps + recipe.steps
+
+    def recipe(self, stage: int) -> SamplerRecipe:
+        """The sampler of the first stage, 0, or the second."""
+        return self._sampler if stage == 0 else refining(self._bundle, *self._grid)
+
+    def task(self) -> Task | None:
+        """What to sample next; None when both stages are done."""
+        if self._is_over:
+            return None
+        if self._latents is None:
+            return self._first
+        large = enlarged(self._bundle, self._latents, *self._grid)
+        start = self._bundle.recipe.large_image.start
+        return replace(self._first, latents_GChw=large, seed=self._first.seed + 1, start=start)
+
+    @torch.no_grad()
+    def take(self, latents_1Chw: Tensor) -> Iterator[Pixels]:
+        """The picture as a video of one frame, (1, height, width, 3), after the second stage."""
+        if self._latents is None:
+            self._latents = latents_1Chw
+            return
+        self._is_over = True
+        picture = self._bundle.vae.decode(latents_1Chw[None], tiling=Tiling())[0]
+        yield to_pixels(picture)[:, : self._height, : self._width]
 
 
 def large_image(
@@ -52,24 +116,16 @@ def large_image(
         InputError: a side is too small or too large; the message names the limits.
         SamplingStopped: `on_step` returned False.
     """
-    recipe, step = bundle.recipe.large_image, bundle.recipe.data.side_multiple
-    if min(height, width) < step or max(height, width) > recipe.max_side:
-        raise InputError(
-            f"a picture of {width}x{height} cannot be made: "
-            f"sides have to be between {step} and {recipe.max_side} pixels"
-        )
-    first = _first_stage(bundle, prompt, negative_prompt, height, width, seed)
-    total = bundle.recipe.dit.sampler.steps + recipe.steps
-    counted = _Counted(on_step, total)
-    (latents,) = sample(bundle.dit, [first], bundle.recipe.dit.sampler, counted)
-    # On the model's grid; what is too much at the right and below is cut off in the end.
-    grid_height, grid_width = (-(-side // step) * step for side in (height, width))
-    large = enlarged(bundle, latents, grid_height, grid_width)
-    task = replace(first, latents_GChw=large, seed=seed + 1)
-    refined = refined_latents(bundle, task, counted)
-    with torch.no_grad():
-        picture = bundle.vae.decode(refined[None], tiling=Tiling())[0, 0]
-    return to_pixels(picture)[:height, :width]
+    sides = {"height": height, "width": width}
+    stages = LargeImage(bundle, prompt, **sides, seed=seed, negative_prompt=negative_prompt)
+    counted = _Counted(on_step, stages.total_steps)
+    pictures: list[Pixels] = []
+    for stage in (0, 1):
+        task = stages.task()
+        assert task is not None
+        (latents,) = sample(bundle.dit, [task], stages.recipe(stage), counted)
+        pictures += stages.take(latents)
+    return pictures[0][0]
 
 
 @torch.no_grad()
@@ -89,20 +145,17 @@ def enlarged(bundle: Bundle, latents_1Chw: Tensor, height: int, width: int) -> T
     return bundle.vae.encode(large.movedim(1, -1)[None], tiling=Tiling())[0]
 
 
-@torch.no_grad()
-def refined_latents(bundle: Bundle, task: Task, on_step: OnStep | None = None) -> Tensor:
-    """Noise on a task's latents up to the recipe's t0, and off again. (1, C, h, w).
+def refining(bundle: Bundle, height: int, width: int) -> SamplerRecipe:
+    """The second stage's sampler at (height, width) pixels.
 
     Larger grids need more noise to lose what is coarse, so the schedule is shifted by the root of
     the number of tokens (Esser et al., 2024).
     """
     recipe, sampler = bundle.recipe.large_image, bundle.recipe.dit.sampler
     native = bundle.recipe.data.max_area / bundle.recipe.data.side_multiple**2
-    tokens = task.latents_GChw[:, 0].numel() / bundle.dit.config.patch**2
+    tokens = height * width / (bundle.vae.spatial * bundle.dit.config.patch) ** 2
     shift = sampler.shift * max(1.0, (tokens / native) ** 0.5)
-    sampler = replace(sampler, steps=recipe.steps, guidance=recipe.guidance, shift=shift)
-    (latents,) = sample(bundle.dit, [replace(task, start=recipe.start)], sampler, on_step)
-    return latents
+    return replace(sampler, steps=recipe.steps, guidance=recipe.guidance, shift=shift)
 
 
 def _first_stage(

@@ -2,9 +2,19 @@
 
 Steps from t = 1 to t = 0 on a shifted schedule (Esser et al., 2024), each one packed call of the
 network, with conditional and unconditional documents side by side.
+
+    latents = sample(dit, tasks, recipe)
+
+or step by step, each with steps and guidance of its own, and others joining and leaving:
+
+    under_way = [Sampling(task, recipe), …]
+    advance(dit, under_way)                     # one step of each, in one call
+    latents = [each.state_GChw for each in under_way if each.done]
+
+On CPU what comes out is bit for bit the same in any company (`documents.steady`).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,9 +22,9 @@ import torch
 from torch import Tensor
 
 from modeling.dit import DiT
-from modeling.documents import Document, Memory, pack, split, table_order
+from modeling.documents import Document, Memory, pack, split, steady, table_order
 from modeling.noise import add_noise, over_latents
-from modeling.step_cache import StepCache
+from modeling.step_cache import StepCache, through
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +100,94 @@ def initial_state(task: Task) -> Tensor:
     return task.keep_given(noise)
 
 
+class Sampling:
+    """One task on its way from noise to latents.
+
+    state_GChw: the latents as they are; step: how many steps were made.
+    before_GChw: the last step's velocity, once there is one.
+    """
+
+    def __init__(self, task: Task, recipe: SamplerRecipe) -> None:
+        self.task, self.recipe = task, recipe
+        self.times: list[float] = schedule(recipe, task.start).tolist()
+        self.state_GChw = initial_state(task)
+        self.before_GChw: Tensor | None = None
+        self.step = 0
+        threshold = recipe.cache_threshold
+        self.cache = StepCache(threshold, recipe.steps) if threshold else None
+
+    @property
+    def done(self) -> bool:
+        return self.step == self.recipe.steps
+
+    def rows(self, patch: int) -> int:
+        """Rows that the next step takes in a call, of patches of that side and of words."""
+        task = self.task
+        seen = (self.state_GChw, *(memory.latents_GChw for memory in task.memory))
+        patches = sum(latents[:, 0].numel() for latents in seen) // patch**2
+        guided = _is_guided(self.recipe, self.times[self.step])
+        return len(task.text_LD) + patches + guided * (len(task.negative_LD) + patches)
+
+    def move(self, velocity_GChw: Tensor) -> None:
+        """Make the step that this velocity says."""
+        now, following = self.times[self.step : self.step + 2]
+        slope = velocity_GChw
+        if self.recipe.solver == "adams" and self.before_GChw is not None:
+            last, coming = self.times[self.step - 1] - now, now - following
+            (slope,) = extrapolated([self.before_GChw], [velocity_GChw], [last], [coming])
+        self.before_GChw = velocity_GChw
+        self.state_GChw = self.task.keep_given(self.state_GChw + (following - now) * slope)
+        self.step += 1
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All that is needed, with the task and the recipe, to go on from here; see `restore`."""
+        found = {"state": self.state_GChw, "step": torch.tensor(self.step)}
+        if self.before_GChw is not None:
+            found["before"] = self.before_GChw
+        if self.cache is not None and self.cache.lengths:
+            found["cache_first"], found["cache_rest"] = self.cache.first_nD, self.cache.rest_nD
+            found["cache_lengths"] = torch.tensor(self.cache.lengths)
+        return {name: value.contiguous() for name, value in found.items()}
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Go on from where another of the same task and recipe was.
+
+        Raises:
+            ValueError: these are of another task or recipe.
+        """
+        step, state = int(tensors["step"]), tensors["state"]
+        if state.shape != self.state_GChw.shape or not 0 <= step <= self.recipe.steps:
+            raise ValueError(
+                f"step {step} of latents {tuple(state.shape)} is none of the "
+                f"{self.recipe.steps} steps of {tuple(self.state_GChw.shape)}"
+            )
+        self.step, self.state_GChw = step, state.to(self.state_GChw)
+        before = tensors.get("before")
+        self.before_GChw = None if before is None else before.to(self.state_GChw.device)
+        if self.cache is not None:
+            self.cache.step = step
+            if "cache_first" in tensors:
+                lengths = tuple(tensors["cache_lengths"].tolist())
+                first, rest = tensors["cache_first"], tensors["cache_rest"]
+                device = self.state_GChw.device
+                self.cache.keep(first.to(device), rest.to(device), lengths)
+
+
 @torch.no_grad()
+def advance(dit: DiT, samplings: Sequence[Sampling]) -> None:
+    """One step of each of them, none of which is done, in one call of the network."""
+    velocities = guided_velocities(
+        dit,
+        [each.task for each in samplings],
+        [each.state_GChw for each in samplings],
+        [each.times[each.step] for each in samplings],
+        [each.recipe for each in samplings],
+        [each.cache for each in samplings],
+    )
+    for each, velocity in zip(samplings, velocities, strict=True):
+        each.move(velocity)
+
+
 def sample(
     dit: DiT,
     tasks: Sequence[Task],
@@ -106,27 +203,14 @@ def sample(
     Raises:
         SamplingStopped: `on_step` returned False.
     """
-    states = [initial_state(task) for task in tasks]
-    times = torch.stack([schedule(recipe, task.start) for task in tasks], dim=1).tolist()
-    threshold = recipe.cache_threshold
-    cache = StepCache(dit, threshold, recipe.steps) if threshold else None
-    before: list[Tensor] = []
+    samplings = [Sampling(task, recipe) for task in tasks]
     for step in range(recipe.steps):
-        now, following = times[step], times[step + 1]
         if on_states is not None:
-            on_states(step, states)
-        velocities = guided_velocities(dit, tasks, states, now, recipe, cache)
-        slopes = velocities
-        if recipe.solver == "adams" and before:
-            last = [a - b for a, b in zip(times[step - 1], now, strict=True)]
-            coming = [a - b for a, b in zip(now, following, strict=True)]
-            slopes = extrapolated(before, velocities, last, coming)
-        before = velocities
-        for index, (task, slope) in enumerate(zip(tasks, slopes, strict=True)):
-            moved = states[index] + (following[index] - now[index]) * slope
-            states[index] = task.keep_given(moved)
+            on_states(step, [each.state_GChw for each in samplings])
+        advance(dit, samplings)
         if on_step is not None and not on_step(step + 1, recipe.steps):
             raise SamplingStopped
+    states = [each.state_GChw for each in samplings]
     if on_states is not None:
         on_states(recipe.steps, states)
     return states
@@ -151,26 +235,26 @@ def guided_velocities(
     tasks: Sequence[Task],
     states: Sequence[Tensor],
     times: Sequence[float],
-    recipe: SamplerRecipe,
-    cache: StepCache | None = None,
+    recipes: Sequence[SamplerRecipe],
+    caches: Sequence[StepCache | None] = (),
 ) -> list[Tensor]:
     """Velocity of each task at its timestep (Ho and Salimans, 2022), float32."""
-    low, high = recipe.guidance_interval
-    guided = [i for i, t in enumerate(times) if recipe.guidance != 1 and low <= t <= high]
+    guided = [i for i, t in enumerate(times) if _is_guided(recipes[i], t)]
     moment = list(zip(tasks, states, times, strict=True))
     documents = [task.document(state, t, negative=False) for task, state, t in moment]
     documents += [
         task.document(state, t, negative=True) for task, state, t in (moment[i] for i in guided)
     ]
-    rows = pack(documents, dit.config)
-    if cache is None:
-        velocity_NP = dit(rows)
-    else:
+    rows, width = pack(documents, dit.config), dit.config.width
+    if any(cache is not None for cache in caches):
         owners = [*range(len(tasks)), *guided]
-        velocity_NP = cache(rows, [owners[index] for index in table_order(documents)])
+        order = [owners[index] for index in table_order(documents)]
+        velocity_NP = through(dit, steady(rows, width, always=True), order, caches)
+    else:
+        velocity_NP = dit(steady(rows, width))
     velocities = [v.float() for v in split(velocity_NP, documents, dit.config)]
     for index, unconditional in zip(guided, velocities[len(tasks) :], strict=True):
-        conditional = velocities[index]
+        recipe, conditional = recipes[index], velocities[index]
         steered = unconditional + recipe.guidance * (conditional - unconditional)
         if recipe.guidance_rescale:
             asked = over_latents(~tasks[index].given_Gyx, steered).expand_as(steered)
@@ -178,3 +262,8 @@ def guided_velocities(
             steered = steered * (1 + recipe.guidance_rescale * (spread - 1))
         velocities[index] = steered
     return velocities[: len(tasks)]
+
+
+def _is_guided(recipe: SamplerRecipe, time: float) -> bool:
+    low, high = recipe.guidance_interval
+    return recipe.guidance != 1 and low <= time <= high

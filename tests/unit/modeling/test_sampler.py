@@ -147,7 +147,7 @@ def test_rescaling_gives_a_guided_velocity_the_spread_of_the_unguided_one() -> N
 
     def spread(**values: float) -> float:
         recipe = dataclasses.replace(RECIPE, **values)
-        (velocity,) = guided_velocities(dit, [asked], states, [0.5], recipe)
+        (velocity,) = guided_velocities(dit, [asked], states, [0.5], [recipe])
         return float(velocity.std())
 
     unguided, guided = spread(guidance=1.0), spread(guidance=6.0)

@@ -7,7 +7,7 @@ import torch
 from modeling.dit import DiT
 from modeling.documents import pack, table_order
 from modeling.sampler import SamplerRecipe, Task, sample
-from modeling.step_cache import StepCache
+from modeling.step_cache import StepCache, through
 from tests.unit.modeling.small import CHANNELS, WIDTH, document, small_bundle
 
 PLAIN = SamplerRecipe(steps=16, guidance=2.0, solver="adams")
@@ -47,8 +47,8 @@ def test_a_higher_threshold_runs_fewer_blocks_and_strays_further(
 ) -> None:
     made: list[StepCache] = []
 
-    def kept(network: DiT, threshold: float, steps: int) -> StepCache:
-        made.append(StepCache(network, threshold, steps))
+    def kept(threshold: float, steps: int) -> StepCache:
+        made.append(StepCache(threshold, steps))
         return made[-1]
 
     monkeypatch.setattr("modeling.sampler.StepCache", kept)
@@ -83,27 +83,27 @@ def test_both_documents_of_a_video_decide_together_and_videos_apart(dit: DiT) ->
     """Documents 0 and 2 are of video 0, 1 and 3 of video 1. Only document 3 changes."""
     before = [document(2, 4, 4, 3, seed) for seed in range(4)]
     after = [*before[:3], document(2, 4, 4, 3, 9)]
-    cache = StepCache(dit, 0.1, steps=4)
-    cache(pack(before, dit.config), [0, 1, 0, 1])
-    velocity = cache(pack(after, dit.config), [0, 1, 0, 1])
-    assert (cache.whole, cache.reused) == (4 + 2, 2)
+    caches = [StepCache(0.1, steps=4), StepCache(0.1, steps=4)]
+    through(dit, pack(before, dit.config), [0, 1, 0, 1], caches)
+    velocity = through(dit, pack(after, dit.config), [0, 1, 0, 1], caches)
+    assert [(cache.whole, cache.reused) for cache in caches] == [(2, 2), (4, 0)]
     torch.testing.assert_close(velocity, dit(pack(after, dit.config)), rtol=0, atol=1e-5)
 
 
 def test_other_documents_than_before_are_not_taken_for_the_same(dit: DiT) -> None:
     first, second = ([document(2, 4, 4, 3 + more, seed) for seed in (0, 1)] for more in (0, 1))
-    cache = StepCache(dit, 1e9, steps=4)
-    for documents in (first, second, second[:1]):
+    caches = [StepCache(1e9, steps=4) for _ in range(2)]
+    for documents in (first, second):
         rows = pack(documents, dit.config)
-        velocity = cache(rows, table_order(documents))
+        velocity = through(dit, rows, table_order(documents), caches)
         torch.testing.assert_close(velocity, dit(rows), rtol=0, atol=1e-5)
-    assert cache.reused == 0
+    assert [cache.reused for cache in caches] == [0, 0]
 
 
 def test_values_that_are_no_numbers_are_never_reused(dit: DiT) -> None:
     broken = document(2, 4, 4, 3, 0)
     broken.latents_GChw.fill_(math.nan)
-    cache = StepCache(dit, 1e9, steps=4)
+    cache = StepCache(1e9, steps=4)
     for _ in range(2):
-        cache(pack([broken], dit.config), [0])
+        through(dit, pack([broken], dit.config), [0], [cache])
     assert (cache.whole, cache.reused) == (2, 0)
