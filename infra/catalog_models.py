@@ -96,7 +96,8 @@ class GenerationJob(Base):
 
     status: queued | in_progress | completed | failed. `size` is "WIDTHxHEIGHT", `progress` a whole
     percentage. A worker owns the job while `lease_until` lies ahead. `owner` is the tenant that
-    asked; `estimate_s` the device time that admission counted for it.
+    asked; `estimate_s` the device time that admission counted for it. `step` of `steps` sampler
+    steps is the furthest that any attempt came; `failures` counts workers lost since then.
     """
 
     __tablename__ = "generation_jobs"
@@ -134,6 +135,9 @@ class GenerationJob(Base):
     request_hash: Mapped[str | None] = mapped_column(index=True)
     timings: Mapped[dict[str, Any]] = mapped_column(default=dict)
     estimate_s: Mapped[float | None]
+    step: Mapped[int] = mapped_column(default=0, server_default="0")
+    steps: Mapped[int] = mapped_column(default=0, server_default="0")
+    failures: Mapped[int] = mapped_column(default=0, server_default="0")
 
 
 class JobEvent(Base):

@@ -95,7 +95,8 @@ class LargeImage:
             return
         self._is_over = True
         picture = self._bundle.vae.decode(latents_1Chw[None], tiling=Tiling())[0]
-        yield to_pixels(picture)[:, : self._height, : self._width]
+        pixels: Pixels = to_pixels(picture)
+        yield pixels[:, : self._height, : self._width]
 
 
 def large_image(
@@ -125,7 +126,8 @@ def large_image(
         assert task is not None
         (latents,) = sample(bundle.dit, [task], stages.recipe(stage), counted)
         pictures += stages.take(latents)
-    return pictures[0][0]
+    picture: Pixels = pictures[0][0]
+    return picture
 
 
 @torch.no_grad()

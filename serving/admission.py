@@ -14,11 +14,13 @@ from sqlalchemy.orm import Session
 
 from infra.catalog_models import GenerationJob, Usage, utc_now
 from serving.access import Caller
+from serving.fields import parse_size
 from serving.jobs import UNFINISHED
 from serving.wire import ApiError
 
 LEARNED_FROM = 20
 QUOTA_WINDOW = timedelta(days=1)
+ENLARGED_SIDE = 384  # pixels
 MAX_RETRY_AFTER_S = 60  # what clients wait for by themselves
 
 
@@ -40,7 +42,7 @@ class Admission:
         rates = sorted(
             _device_s(past) / self._work(past)
             for past in session.scalars(query)
-            if _device_s(past) > 0
+            if _device_s(past) > 0 and is_large(past) == is_large(job)
         )
         return rates[len(rates) // 2] * self._work(job) if rates else None
 
@@ -99,8 +101,18 @@ class Admission:
     def _work(self, job: GenerationJob) -> float:
         """What device time grows with: sampler steps, times seconds or pictures."""
         steps = job.params.get("steps") or self.steps
+        if is_large(job):  # its second stage is nearly all of it, and has steps of its own
+            return float(job.params.get("n", 1) * math.prod(parse_size(job.size, even=False)))
         seconds = job.params.get("seconds", job.seconds)  # an extension's new part
         return float(steps * (job.params.get("n", 1) if job.kind == "image" else seconds))
+
+
+def is_large(job: GenerationJob) -> bool:
+    """A picture that is made in two stages, unless it is an edit or the model's own are as large.
+
+    Up to this size the model's own picture is enlarged, as frames of videos are.
+    """
+    return job.kind == "image" and min(parse_size(job.size, even=False)) > ENLARGED_SIDE
 
 
 def _device_s(job: GenerationJob) -> float:

@@ -1,10 +1,17 @@
-"""The engine: one thread that pulls jobs from the store and turns each into files.
+"""The engine: pulls jobs from the store and computes them side by side, step by step.
 
     engine = Engine(store, load, version); engine.start(); …; engine.stop()
 
-It polls SQL, and `notify` wakes it at once. While a job runs, a second thread renews its lease
-and writes its progress, so the sampler never waits for the database, and a job that was deleted
-or taken away stops at its next step.
+A job goes through four threads, of which one computes:
+
+    intake     polls SQL (`notify` wakes it), claims jobs, reads what they are given
+    engine     makes one step of some of them in one call of the model, again and again
+    delivery   one for each job: encodes its frames as they are final, and records its end
+    heartbeat  renews leases and writes progress
+
+So a job that comes joins at the next step, and neither a database nor an encoder stops the others'
+steps. A job that was cancelled, deleted or taken away is not in the next step. Jobs that a killed
+engine worked on go on from what was saved (`serving/attempts.py`).
 """
 
 import logging
@@ -15,94 +22,60 @@ import time
 import uuid
 from collections.abc import Callable
 from concurrent.futures import Future
-from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from infra.catalog_models import utc_now
-from infra.errors import InputError
-from modeling.generate import GenerationCancelled
+from infra.errors import InputError, NotFoundError
+from serving.attempts import SAVE_EVERY, Attempt
 from serving.endings import Endings
+from serving.heartbeat import Heartbeat
 from serving.jobs import Claim, JobStore
 from serving.redaction import trace
-from serving.render import Generates, Rendered, render
+from serving.render import Generates
+from serving.requests import plan
+from serving.turns import Turns
 
 log = logging.getLogger(__name__)
 
 POLL_S = 0.05
-BEAT_S = 0.2
 SWEEP_S = 2.0
 PAUSE_AFTER_ERROR_S = 1.0
-
-
-class Watch:
-    """Keeps the lease of one claim alive; `report` says how far the job is."""
-
-    def __init__(self, store: JobStore, claim: Claim, lease_s: float, stop: threading.Event):
-        self._store, self._claim, self._lease_s, self._stop = store, claim, lease_s, stop
-        self._progress, self._stage = 0, "starting"
-        self._done = threading.Event()
-        self.lost = False
-        self.job_id = claim.job.id
-        self._thread = threading.Thread(target=self._beat, name="lease", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        _type: type[BaseException] | None,
-        _error: BaseException | None,
-        _traceback: TracebackType | None,
-    ) -> None:
-        self._done.set()
-        self._thread.join()
-
-    def report(self, progress: float, stage: str) -> bool:
-        """Note the percentage and stage; False when the work should stop."""
-        self._progress, self._stage = int(progress), stage
-        return not (self.lost or self._stop.is_set())
-
-    def _beat(self) -> None:
-        renewed = time.monotonic()
-        while not self._done.wait(BEAT_S):
-            try:
-                if not self._store.renew(self._claim, progress=self._progress, stage=self._stage):
-                    self.lost = True
-                    return
-                renewed = time.monotonic()
-            except Exception:
-                log.exception("could not renew the lease of %s", self._claim.job.id)
-                # Another worker may own the job by now; two must never finish it.
-                if time.monotonic() - renewed > self._lease_s:
-                    self.lost = True
-                    return
+UNDER_WAY = 16
+"""Jobs claimed at a time; a tenant that has none may have one more, up to twice as many in all."""
 
 
 class Engine:
-    """Works on one job at a time, with one model version.
+    """Works on many jobs at a time, with one model version.
 
     Args:
         load: makes the model, a `modeling.generate.Generator` or anything of its interface. The
             engine's own thread calls it and is the only one that computes: OpenMP keeps a team for
             each thread that does, and a second team nearly doubles the time of a small model.
         version: the registered version that `health` reports.
+        save_every: steps after which what a job has come to is saved; a killed job repeats fewer.
     """
 
-    def __init__(self, store: JobStore, load: Callable[[], Generates], version: str) -> None:
-        self._store = store
-        self._load = load
-        self._version = version
+    def __init__(
+        self,
+        store: JobStore,
+        load: Callable[[], Generates],
+        version: str,
+        *,
+        save_every: int = SAVE_EVERY,
+    ) -> None:
+        self._store, self._load, self._version = store, load, version
+        self._save_every = save_every
         self.owner = f"{platform.node()}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
         self._endings = Endings()
-        self._wake = threading.Event()
+        self._notice, self._wake = threading.Event(), threading.Event()
         self._stop = threading.Event()
         self._loaded: Future[None] = Future()
-        self._busy: str | None = None
-        self._watch: Watch | None = None
+        self._lock = threading.Lock()
+        self._under_way: list[Attempt] = []
         self._ended = 0
         self._thread = threading.Thread(target=self._loop, name="engine", daemon=True)
+        self._intake = threading.Thread(target=self._take_in, name="intake", daemon=True)
+        self._heartbeat = Heartbeat(store, self.attempts, self._wake.set)
 
     def start(self) -> None:
         """Load the model and begin to work.
@@ -112,60 +85,79 @@ class Engine:
         """
         self._thread.start()
         self._loaded.result()
+        self._heartbeat.start()
+        self._intake.start()
 
     def stop(self, timeout_s: float = 15.0) -> None:
-        """Stop at the next step; a job under way goes back to the queue."""
+        """Stop at the next step; jobs under way are saved and go back to the queue."""
         self._stop.set()
+        self._notice.set()
         self._wake.set()
+        deadline = time.monotonic() + timeout_s
         self._thread.join(timeout_s)
+        if self._intake.is_alive():
+            self._intake.join(max(0.0, deadline - time.monotonic()))
+        for each in self.attempts():  # those of which the engine's thread never heard, too
+            each.released = True
+            each.delivery.stop()
+            each.delivery.join(max(0.0, deadline - time.monotonic()))
+        if self._heartbeat.is_alive():
+            self._heartbeat.stop()
 
     def notify(self) -> None:
         """A job was queued: look now instead of at the next poll."""
-        self._wake.set()
+        self._notice.set()
 
     def dropped(self, job_id: str) -> None:
-        """A job was cancelled or deleted: its next step is its last.
+        """A job was cancelled or deleted: the step under way is its last.
 
-        Without this word the watch finds out at its next beat, some steps later.
+        Without this word the heartbeat finds out at its next beat, some steps later.
         """
-        watch = self._watch
-        if watch is not None and watch.job_id == job_id:
-            watch.lost = True
+        for each in self.attempts():
+            if each.job.id == job_id:
+                each.lost = True
+        self._wake.set()
 
     async def ended(self, job_id: str, within_s: float) -> None:
         """Return when work on the job ends here, or after `within_s`; see `Endings.wait`."""
         await self._endings.wait(job_id, within_s)
 
+    def attempts(self) -> list[Attempt]:
+        """Those under way, as they were claimed."""
+        with self._lock:
+            return list(self._under_way)
+
     def health(self) -> dict[str, Any]:
+        """`busy` is the job that was claimed first of the `under_way`; None when there is none."""
+        attempts = self.attempts()
         return {
             "healthy": self._thread.is_alive() and not self._stop.is_set(),
             "version": self._version,
-            "busy": self._busy,
+            "busy": attempts[0].job.id if attempts else None,
+            "under_way": len(attempts),
             "jobs_ended": self._ended,
         }
 
-    def _loop(self) -> None:
-        try:
-            self._generator = self._load()
-        except Exception as error:
-            self._loaded.set_exception(error)
-            return
-        self._loaded.set_result(None)
-        next_sweep = 0.0
+    # The intake's thread.
+
+    def _take_in(self) -> None:
+        next_sweep, turn, served = 0.0, 0, dict[str, int]()
         while not self._stop.is_set():
             try:
                 if time.monotonic() >= next_sweep:
                     self._sweep(first=next_sweep == 0.0)
                     next_sweep = time.monotonic() + SWEEP_S
                 # Cleared before looking, so a notice that comes while we look is not lost.
-                self._wake.clear()
-                claim = self._store.claim(self.owner, self._version)
+                self._notice.clear()
+                claim = self._claim(served)
                 if claim is None:
-                    self._wake.wait(POLL_S)
-                else:
-                    self._work(claim)
+                    self._notice.wait(POLL_S)
+                    continue
+                turn += 1
+                served[claim.job.owner] = turn
+                self._prepare(claim)
             except Exception:
-                log.exception("the engine's loop failed; it goes on")
+                log.exception("the intake failed; it goes on")
                 self._stop.wait(PAUSE_AFTER_ERROR_S)
 
     def _sweep(self, *, first: bool) -> None:
@@ -174,75 +166,170 @@ class Engine:
         if first:
             self._store.remove_orphans()
 
-    def _work(self, claim: Claim) -> None:
-        self._busy = claim.job.id
-        before = time.monotonic()
-        try:
-            with Watch(self._store, claim, self._store.lease_s, self._stop) as watch:
-                self._watch = watch
-                failure = self._attempt(claim, watch)
-            if failure is not None:
-                self._store.fail(claim, *failure)
-            self._ended += 1
-            log.info("%s: %.2f s, %s", claim.job.id, time.monotonic() - before, failure or "done")
-        finally:
-            self._busy = self._watch = None
-            self._endings.announce(claim.job.id)
+    def _claim(self, served: dict[str, int]) -> Claim | None:
+        attempts = self.attempts()
+        if len(attempts) >= 2 * UNDER_WAY:
+            return None
+        besides = {each.tenant for each in attempts} if len(attempts) >= UNDER_WAY else set()
+        return self._store.claim(self.owner, self._version, served=served, besides=besides)
 
-    def _attempt(self, claim: Claim, watch: Watch) -> tuple[str, str] | None:
-        """Run the job to its recorded end; or (error code, sentence) when it cannot be done."""
-        job = claim.job
-        folder = self._store.folder(job.id)
+    def _prepare(self, claim: Claim) -> None:
+        """Read what a job is given, and hand it to the engine's thread."""
+        folder = self._store.folder(claim.job.id)
         try:
-            rendered = render(self._generator, job, folder, claim.attempt, watch.report)
-            if self._store.complete(claim, rendered.artifacts, _timings(claim, rendered)):
-                for earlier in range(1, claim.attempt):
-                    discard(folder, earlier)
-            else:
-                discard(folder, claim.attempt)
-        except GenerationCancelled:
-            discard(folder, claim.attempt)
-            if not watch.lost:
-                self._store.release(claim)
-        except InputError as error:
-            discard(folder, claim.attempt)
-            return "invalid_request", str(error)
+            parts = plan(self._generator, claim.job, folder)
         except Exception as error:
-            discard(folder, claim.attempt)
-            if not self._store.renew(claim):
-                return None  # deleted under our hands: that is why it failed
-            words = (job.prompt, str(job.params.get("negative_prompt", "")))
-            log.error("%s failed\n%s", job.id, trace(error, *words))
-            if isinstance(error, MemoryError) or "out of memory" in str(error):
-                return "out_of_memory", (
-                    f"There is not enough memory for {job.size} and {job.seconds:g} s; "
-                    "ask for a smaller size or fewer seconds."
-                )
-            return "generation_failed", (
-                "The generation failed inside the server; its log has the reason "
-                f"under {job.id}. The same request may be sent again."
+            self._fail(claim, error)
+            self._endings.announce(claim.job.id)
+            return
+        attempt = Attempt(claim, parts, folder, self._finish, self._save_every)
+        attempt.delivery.start()
+        with self._lock:
+            self._under_way.append(attempt)
+        self._wake.set()
+
+    # The engine's thread.
+
+    def _loop(self) -> None:
+        try:
+            self._generator = self._load()
+        except Exception as error:
+            self._loaded.set_exception(error)
+            return
+        self._loaded.set_result(None)
+        turns = Turns(self._generator.rows_per_call)
+        while not self._stop.is_set():
+            self._wake.clear()
+            attempts = self.attempts()
+            for each in attempts:
+                if each.lost or each.error:
+                    each.delivery.stop()
+                elif not each.steps:
+                    self._guarded(each, lambda each=each: each.begin(self._generator))
+            chosen = turns.choose([each for each in attempts if each.is_waiting])
+            if chosen:
+                self._step(chosen)
+            else:
+                self._wake.wait(POLL_S)
+        for each in self.attempts():
+            if not each.lost:
+                self._guarded(each, each.save)
+
+    def _step(self, chosen: list[Attempt]) -> None:
+        """One step of each; when it fails, of each alone, so that one job cannot break others."""
+        begun = time.perf_counter()
+        try:
+            self._generator.advance([each.generation for each in chosen])
+        except Exception as error:
+            if len(chosen) == 1:
+                chosen[0].error = error
+                return
+            for each in chosen:
+                self._step([each])
+            return
+        shared_s, rows = time.perf_counter() - begun, [each.rows for each in chosen]
+        for each, own in zip(chosen, rows, strict=True):
+            begun = time.perf_counter()
+            self._guarded(each, each.stepped)
+            each.sample_s += shared_s * own / sum(rows) + time.perf_counter() - begun
+
+    def _guarded(self, attempt: Attempt, act: Callable[[], None]) -> None:
+        try:
+            act()
+        except Exception as error:
+            attempt.error = error
+            attempt.delivery.stop()
+
+    # Each delivery's thread.
+
+    def _finish(self, attempt: Attempt) -> None:
+        """Record what came of an attempt, whose delivery has ended."""
+        claim, job = attempt.claim, attempt.job
+        outcome = "done"
+        try:
+            error = attempt.error or attempt.delivery.error
+            if attempt.lost:
+                outcome = "lost"
+                self._leave(attempt)
+            elif attempt.error is None and attempt.released:
+                outcome = "released"
+                attempt.discard()
+                if not self._store.release(claim):
+                    self._leave(attempt)
+            elif error is not None:
+                outcome = "failed"
+                attempt.discard()
+                attempt.discard_state()
+                self._fail(claim, error)
+            elif self._store.complete(claim, attempt.delivery.artifacts, _timings(attempt)):
+                attempt.discard_earlier()
+            else:
+                outcome = "lost"
+                self._leave(attempt)
+            log.info("%s: %.2f s of the device, %s", job.id, attempt.sample_s, outcome)
+        except Exception:
+            log.exception("%s: its end could not be recorded; another attempt will", job.id)
+        finally:
+            with self._lock:
+                self._under_way.remove(attempt)
+            self._ended += 1
+            self._endings.announce(job.id)
+            self._notice.set()
+            self._wake.set()
+
+    def _leave(self, attempt: Attempt) -> None:
+        """The job is not ours: leave what its new worker may go on from, unless there is none."""
+        attempt.discard()
+        try:
+            is_over = self._store.get(attempt.job.id).status in ("completed", "failed")
+        except NotFoundError:
+            is_over = True
+        if is_over:
+            attempt.discard_state()
+
+    def _fail(self, claim: Claim, error: Exception) -> None:
+        """End a job as failed, unless it is gone and that is why it failed."""
+        job = claim.job
+        if isinstance(error, InputError):
+            self._store.fail(claim, "invalid_request", str(error))
+            return
+        if not self._store.renew(claim):
+            return
+        words = (job.prompt, str(job.params.get("negative_prompt", "")))
+        log.error("%s failed\n%s", job.id, trace(error, *words))
+        if isinstance(error, MemoryError) or "out of memory" in str(error):
+            self._store.fail(
+                claim,
+                "out_of_memory",
+                f"There is not enough memory for {job.size} and {job.seconds:g} s; "
+                "ask for a smaller size or fewer seconds.",
             )
-        return None
+        else:
+            self._store.fail(
+                claim,
+                "generation_failed",
+                "The generation failed inside the server; its log has the reason "
+                f"under {job.id}. The same request may be sent again.",
+            )
 
 
-def _timings(claim: Claim, rendered: Rendered) -> dict[str, float]:
-    """Seconds of a job's life; `overhead_s` is all that is neither sampling nor encoding."""
-    job = claim.job
+def _timings(attempt: Attempt) -> dict[str, float]:
+    """Seconds of a job's life; `overhead_s` is all that is neither sampling nor encoding.
+
+    `sample_s` is its share of the steps that it made together with others.
+    """
+    job = attempt.job
     assert job.started_at is not None
     total_s = (utc_now() - job.created_at).total_seconds()
+    worked_s = attempt.sample_s + attempt.delivery.encode_s
     return {
         "queued_s": round((job.started_at - job.created_at).total_seconds(), 4),
-        "sample_s": round(rendered.sample_s, 4),
-        "encode_s": round(rendered.encode_s, 4),
-        "overhead_s": round(total_s - rendered.sample_s - rendered.encode_s, 4),
+        "sample_s": round(attempt.sample_s, 4),
+        "encode_s": round(attempt.delivery.encode_s, 4),
+        # Encoding goes on beside sampling, so the two may be more than all the time there was.
+        "overhead_s": round(max(total_s - worked_s, 0.0), 4),
         "total_s": round(total_s, 4),
     }
-
-
-def discard(folder: Path, attempt: int) -> None:
-    """Remove what an attempt wrote."""
-    for path in (*folder.glob(f"*-{attempt}.*"), *folder.glob(f".*-{attempt}.*")):
-        path.unlink(missing_ok=True)
 
 
 def owner_is_dead(owner: str) -> bool:

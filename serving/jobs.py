@@ -203,31 +203,37 @@ class JobStore(Leases):
         """How many jobs are before a queued one, the running ones included."""
         running = GenerationJob.status == "in_progress"
         before = (GenerationJob.status == "queued") & (GenerationJob.created_at < job.created_at)
-        query = select(func.count()).select_from(GenerationJob).where(running | before)
+        others = GenerationJob.id != job.id  # it may have been claimed since it was read
+        query = select(func.count()).select_from(GenerationJob).where(running | before, others)
         with self._catalog.session(read_only=True) as session:
             return session.scalar(query) or 0
 
     def eta_s(self, job: GenerationJob) -> float | None:
-        """Seconds until an unfinished job ends, from its own progress or from jobs like it."""
-        if job.started_at is not None and job.progress >= 10:
+        """Seconds until an unfinished job ends, from its own steps or from jobs like it."""
+        if job.started_at is not None:
             spent = (utc_now() - job.started_at).total_seconds()
-            return spent * (100 - job.progress) / job.progress
+            if (job.attempt or 0) <= 1 and (job.step or 0) >= 2:
+                return spent * (job.steps - job.step) / job.step
+            if not job.steps and job.progress >= 10:
+                return spent * (100 - job.progress) / job.progress
         query = (
             select(GenerationJob)
             .where(GenerationJob.kind == job.kind, GenerationJob.status == "completed")
             .order_by(GenerationJob.completed_at.desc())
         )
         with self._catalog.session(read_only=True) as session:
-            past = list(session.scalars(query.limit(10)))
-        durations = sorted(
-            (done.completed_at - done.started_at).total_seconds()
-            for done in past
-            if done.completed_at is not None and done.started_at is not None
-        )
-        if not durations:
+            past = [
+                (done, (done.completed_at - done.started_at).total_seconds())
+                for done in session.scalars(query.limit(10))
+                if done.completed_at is not None and done.started_at is not None
+            ]
+        step_s = [seconds / done.steps for done, seconds in past if done.steps]
+        if job.started_at is not None and job.steps and step_s:
+            return _median(step_s) * (job.steps - job.step)
+        if not past:
             return None
         waiting = 1 + (self.queue_position(job) if job.status == "queued" else 0)
-        return waiting * durations[len(durations) // 2]
+        return waiting * _median([seconds for _, seconds in past])
 
     def expire(self) -> int:
         """Delete the jobs whose time has come; returns how many."""
@@ -256,6 +262,10 @@ class JobStore(Leases):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
             removed += 1
         return removed
+
+
+def _median(values: Sequence[float]) -> float:
+    return sorted(values)[len(values) // 2]
 
 
 def _no_job(job_id: str) -> NotFoundError:

@@ -4,12 +4,13 @@ A claim is a lease that its worker keeps renewing, fenced by (owner, attempt): a
 its lease changes nothing any more.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import ColumnElement, CursorResult, Update, select, update
+from sqlalchemy import ColumnElement, CursorResult, Update, func, select, update
 from sqlalchemy.orm import Session
 
 from infra.catalog import Catalog
@@ -43,24 +44,41 @@ class Leases:
         self.lease_s = lease_s
         self._lease = timedelta(seconds=lease_s)
 
-    def claim(self, owner: str, model_version: str = "") -> Claim | None:
-        """Take the oldest queued job, or None when there is none.
+    def claim(
+        self,
+        owner: str,
+        model_version: str = "",
+        *,
+        served: Mapping[str, int] = MappingProxyType({}),
+        besides: Collection[str] = (),
+    ) -> Claim | None:
+        """Take the oldest queued job of the tenant whose turn it is, or None when there is none.
 
         The job records the `model_version` that works on it: a deployment may have come between.
+
+        served: numbers of tenants that rise with each turn they had. besides: those who wait.
         """
+        waiting = GenerationJob.status == "queued"
+        heads = select(GenerationJob.owner, func.min(GenerationJob.created_at)).where(waiting)
+        if besides:
+            heads = heads.where(GenerationJob.owner.not_in(besides))
+        with self._catalog.session(read_only=True) as session:  # an idle worker takes no lock
+            first = session.execute(heads.group_by(GenerationJob.owner)).tuples().all()
+        if not first:
+            return None
+        tenant, _ = min(first, key=lambda head: (served.get(head[0], 0), head[1]))
         queued = (
             select(GenerationJob)
-            .where(GenerationJob.status == "queued")
+            .where(waiting, GenerationJob.owner == tenant)
             .order_by(GenerationJob.created_at, GenerationJob.id)
             .limit(1)
         )
-        with self._catalog.session(read_only=True) as session:  # an idle worker takes no lock
-            if session.scalars(queued).first() is None:
-                return None
         with self._catalog.session() as session:
             job = session.scalars(queued.with_for_update(skip_locked=True)).first()
             if job is None:
                 return None
+            if model_version not in ("", job.model_version):
+                job.step = 0  # what another version made is of no use
             job.status, job.stage, job.progress = "in_progress", "starting", 0
             job.attempt += 1
             job.lease_owner, job.lease_until = owner, utc_now() + self._lease
@@ -69,17 +87,32 @@ class Leases:
             record(session, job.id, "in_progress", attempt=job.attempt, version=job.model_version)
         return Claim(job=job, owner=owner, attempt=job.attempt)
 
-    def renew(self, claim: Claim, *, progress: int | None = None, stage: str | None = None) -> bool:
-        """Keep the lease and say how far the job is; False when the job is no longer ours."""
-        values: dict[str, Any] = {"lease_until": utc_now() + self._lease}
-        news = {"progress": progress, "stage": stage}
-        news = {name: value for name, value in news.items() if value is not None}
+    def renew(self, claim: Claim, **news: Any) -> bool:
+        """Keep the lease and say how far the job is; False when the job is no longer ours.
+
+        news: any of `progress`, `stage`, `step`, `steps`.
+        """
+        return self.renew_many([(claim, news)])[0]
+
+    def renew_many(self, claims: Sequence[tuple[Claim, Mapping[str, Any]]]) -> list[bool]:
+        """The same for several claims and their news, in one transaction."""
         with self._catalog.session() as session:
-            known = select(GenerationJob.progress, GenerationJob.stage)
-            before = session.execute(known.where(GenerationJob.id == claim.job.id)).first()
-            if not count(session, self._fenced(claim).values(**values, **news)):
-                return False
-            if before is not None and news and (before.progress, before.stage) != (progress, stage):
+            return [self._renew(session, claim, news) for claim, news in claims]
+
+    def _renew(self, session: Session, claim: Claim, news: Mapping[str, Any]) -> bool:
+        values: dict[str, Any] = {"lease_until": utc_now() + self._lease, **news}
+        known = select(GenerationJob.progress, GenerationJob.stage, GenerationJob.step)
+        before = session.execute(known.where(GenerationJob.id == claim.job.id)).first()
+        if before is not None and "step" in news:
+            if news["step"] > before.step:
+                values["failures"] = 0  # whoever was lost, the work came further than ever
+            else:
+                del values["step"]
+        if not count(session, self._fenced(claim).values(**values)):
+            return False
+        if before is not None and news:
+            told = news.get("progress", before.progress), news.get("stage", before.stage)
+            if told != (before.progress, before.stage):
                 record(session, claim.job.id, "progress", **news)
         return True
 
@@ -129,8 +162,10 @@ class Leases:
 
     def _requeue(self, job: GenerationJob, owner: str) -> int:
         claim = Claim(job=job, owner=owner, attempt=job.attempt)
-        given_up = job.attempt >= MAX_ATTEMPTS
+        # An attempt that brought the work on does not count: it goes on from there.
+        given_up = job.failures + 1 >= MAX_ATTEMPTS
         values = self._lost() if given_up else _REQUEUED
+        values = {**values, "failures": GenerationJob.failures + 1}
         # The lease may have been renewed since we looked: then it is not lost.
         same_lease = GenerationJob.lease_until == job.lease_until
         with self._catalog.session() as session:
@@ -165,7 +200,8 @@ class Leases:
             "status": "failed",
             "stage": "",
             "error_code": "worker_lost",
-            "error_message": f"The worker died {MAX_ATTEMPTS} times on this job; it was given up.",
+            "error_message": f"The worker died {MAX_ATTEMPTS} times on this job without bringing "
+            "it further; it was given up.",
             **self._end(),
         }
 

@@ -1,92 +1,145 @@
-"""One job, rendered: the request to the model, and the files that come of it."""
+"""The delivery of one job: frames of the model in, files out, on a thread of its own.
 
+It resizes and encodes while the engine computes, and touches nothing of torch. The engine hands it
+frames as they are final, and looks at `is_full` before it makes more.
+"""
+
+import queue
+import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from PIL import Image
 
 from infra.catalog_models import Artifact, GenerationJob
-from modeling.generate import GenerationCancelled
+from modeling.generation import Generation
 from modeling.tasks import Request
+from serving.admission import is_large
 from serving.delivery import Frames, artifact, write_picture, write_video
-from serving.requests import Part, Sizes, plan
+from serving.requests import Part, Sizes
 
-SAMPLED = 90  # percent of progress when sampling ends and encoding begins
-
-Report = Callable[[float, str], bool]
+FULL_BYTES = 64 * 2**20
 
 
 class Generates(Sizes, Protocol):
-    """What rendering needs of a model; `modeling.generate.Generator` is one."""
+    """What the engine needs of a model; `modeling.generate.Generator` is one."""
 
-    def total_steps(self, request: Request) -> int: ...
-    def generate(
-        self, request: Request, on_step: Callable[[int, int], bool] | None = None
-    ) -> Frames: ...
+    rows_per_call: int
+    identity: str
 
-
-@dataclass
-class Rendered:
-    """The files of a job, and the seconds that sampling and encoding took."""
-
-    artifacts: list[Artifact]
-    sample_s: float
-    encode_s: float
+    def begin(self, request: Request) -> Generation: ...
+    def begin_large(self, request: Request, height: int, width: int) -> Generation: ...
+    def advance(self, generations: Sequence[Generation]) -> None: ...
 
 
-def render(
-    generator: Generates, job: GenerationJob, folder: Path, attempt: int, report: Report
-) -> Rendered:
-    """Generate and write the files of `job` into `folder`.
+class DeliveryStopped(Exception):  # noqa: N818 - an outcome, not an error
+    """The engine wants no more of this job."""
 
-    `report(percent, stage)` is called at every step and frame and stops the work by returning
-    False.
+
+def begin(generator: Generates, job: GenerationJob, part: Part) -> Generation:
+    """The generation of one part; a large picture of which nothing is given has two stages.
 
     Raises:
-        GenerationCancelled: `report` said to stop.
         InputError: the model cannot do what is asked.
     """
-    rendered = Rendered([], 0.0, 0.0)
-    parts = plan(generator, job, folder)
-    for index, part in enumerate(parts):
-        before = time.perf_counter()
-        made = generator.generate(part.request, _on_step(report, index, len(parts)))
-        sampled = time.perf_counter()
-        if job.kind == "image":
-            rendered.artifacts += _picture(job, part, made, folder, attempt)
-        else:
-            rendered.artifacts += _video(job, part, made, folder, attempt, report)
-        rendered.sample_s += sampled - before
-        rendered.encode_s += time.perf_counter() - sampled
-    return rendered
+    request = part.request
+    own = min(request.height, request.width) >= min(part.height, part.width)
+    if is_large(job) and not own and not request.given and request.source is None:
+        return generator.begin_large(request, part.height, part.width)
+    return generator.begin(request)
 
 
-def _on_step(report: Report, index: int, count: int) -> Callable[[int, int], bool]:
-    """Progress of one of `count` parts."""
-    return lambda step, total: report(SAMPLED * (index + step / max(total, 1)) / count, "sampling")
+class Delivery(threading.Thread):
+    """Writes the files of a job's parts, in their order, into `folder`.
 
+    `on_end` is called by its thread as its last act, with `error` set where it failed or stopped.
+    encode_s: seconds that it worked, waiting for frames left out. written: delivered frames.
+    """
 
-def _picture(
-    job: GenerationJob, part: Part, made: Frames, folder: Path, attempt: int
-) -> list[Artifact]:
-    path = folder / f"{part.name}-{attempt}.{job.params['output_format']}"
-    picture = Image.fromarray(next(part.frames(made)))
-    write_picture(picture, path, job.params["output_compression"])
-    return [artifact(job.id, part.name, path)]
+    def __init__(
+        self,
+        job: GenerationJob,
+        parts: Sequence[Part],
+        folder: Path,
+        attempt: int,
+        on_end: Callable[[], None],
+    ) -> None:
+        super().__init__(name=f"delivery-{job.id}", daemon=True)
+        self._job, self._parts, self._folder, self._attempt = job, parts, folder, attempt
+        self._on_end = on_end
+        self._coming: queue.SimpleQueue[Frames | None] = queue.SimpleQueue()
+        self._stopped = threading.Event()
+        self._put_bytes = self._taken_bytes = 0
+        self._waited_s = 0.0
+        self.num_frames = sum(part.num_frames for part in parts)
+        self.written = 0
+        self.encode_s = 0.0
+        self.artifacts: list[Artifact] = []
+        self.error: Exception | None = None
 
+    @property
+    def is_full(self) -> bool:
+        """So much waits here that no more should be made."""
+        return self._put_bytes - self._taken_bytes > FULL_BYTES
 
-def _video(
-    job: GenerationJob, part: Part, made: Frames, folder: Path, attempt: int, report: Report
-) -> list[Artifact]:
-    def on_frame(done: int) -> None:
-        if not report(SAMPLED + (99 - SAMPLED) * done / part.num_frames, "encoding"):
-            raise GenerationCancelled
+    def put(self, frames: Frames) -> None:
+        """The next frames (K, H, W, 3) of the part under way."""
+        self._put_bytes += frames.nbytes
+        self._coming.put(frames)
 
-    paths = write_video(part.frames(made), part.fps, folder, attempt, on_frame)
-    return [
-        artifact(job.id, name, path)
-        for name, path in zip(("video", "thumbnail", "spritesheet"), paths, strict=True)
-    ]
+    def close_part(self) -> None:
+        """No more frames of this part; those that follow are the next one's."""
+        self._coming.put(None)
+
+    def stop(self) -> None:
+        """Give up at the next frame."""
+        self._stopped.set()
+        self._coming.put(None)
+
+    def run(self) -> None:
+        try:
+            for part in self._parts:
+                begun, waited = time.perf_counter(), self._waited_s
+                frames = self._frames()
+                self.artifacts += self._part(part, frames)
+                for _ in frames:  # that are not shown
+                    pass
+                self.encode_s += time.perf_counter() - begun - (self._waited_s - waited)
+        except Exception as error:
+            self.error = error
+        self._on_end()
+
+    def _part(self, part: Part, made: Iterator[Frames]) -> list[Artifact]:
+        if self._job.kind == "image":
+            params = self._job.params
+            path = self._folder / f"{part.name}-{self._attempt}.{params['output_format']}"
+            picture = Image.fromarray(next(part.frames(made)))
+            write_picture(picture, path, params["output_compression"])
+            self.written += 1
+            return [artifact(self._job.id, part.name, path)]
+        shown = part.frames(made)
+        paths = write_video(shown, part.fps, self._folder, self._attempt, self._on_frame)
+        names = ("video", "thumbnail", "spritesheet")
+        return [artifact(self._job.id, name, path) for name, path in zip(names, paths, strict=True)]
+
+    def _on_frame(self, count: int) -> None:
+        self.written = count
+        self._check()
+
+    def _frames(self) -> Iterator[Frames]:
+        """The model's frames one by one until the part is closed."""
+        while True:
+            before = time.perf_counter()
+            frames = self._coming.get()
+            self._waited_s += time.perf_counter() - before
+            self._check()
+            if frames is None:
+                return
+            yield from frames
+            self._taken_bytes += frames.nbytes
+
+    def _check(self) -> None:
+        if self._stopped.is_set():
+            raise DeliveryStopped

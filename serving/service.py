@@ -239,6 +239,8 @@ class Service:
         return {
             "stage": "queued" if queued else job.stage,
             "queue_position": self.store.queue_position(job) if queued else 0,
+            "step": job.step,
+            "steps": job.steps,
             "eta_s": None if eta_s is None else round(eta_s, 1),
         }
 

@@ -2,12 +2,16 @@
 
 import threading
 import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from modeling.generate import GenerationCancelled
+from modeling.generation import Generation
+from modeling.sampler import SamplerRecipe, Task
 from modeling.tasks import Request
 from serving.engine import Engine
 
@@ -18,14 +22,18 @@ STEPS = 5
 class FakeGenerator:
     """Frames of one grey level by index, tinted by the seed; whole given frames come back.
 
-    `gate`, when set, holds every generation at its second step until it is opened.
+    `gate`, when set, holds every generation before its second step until it is opened.
+    `calls` has, for each call of the network, the seeds of those in it.
     """
 
     fps = FPS
+    rows_per_call = 10_000
+    identity = "fake"
 
     def __init__(self, step_s: float = 0.0) -> None:
         self.step_s = step_s
         self.requests: list[Request] = []
+        self.calls: list[list[int]] = []
         self.steps_taken = 0
         self.gate: threading.Event | None = None
         self.error: Exception | None = None
@@ -36,25 +44,42 @@ class FakeGenerator:
     def num_frames(self, seconds: float) -> int:
         return max(1, round(seconds * FPS))
 
-    def total_steps(self, request: Request) -> int:
-        return request.steps or STEPS
-
-    def generate(self, request: Request, on_step=None) -> NDArray[np.uint8]:
+    def begin(self, request: Request) -> Generation:
         self.requests.append(request)
-        total = self.total_steps(request)
-        for step in range(1, total + 1):
-            if self.error is not None:
-                raise self.error
-            while self.gate is not None and step > 1 and not self.gate.wait(0.02):
-                if on_step is not None and not on_step(step - 1, total):
-                    raise GenerationCancelled
-            time.sleep(self.step_s)
-            self.steps_taken += 1
-            if on_step is not None and not on_step(step, total):
-                raise GenerationCancelled
-        return self._frames(request)
+        recipe = SamplerRecipe(steps=request.steps or STEPS)
+        return Generation(FakeStages(request), lambda _: recipe, steps=recipe.steps, patch=1)
 
-    def _frames(self, request: Request) -> NDArray[np.uint8]:
+    def begin_large(self, request: Request, height: int, width: int) -> Generation:
+        return self.begin(replace(request, height=height, width=width))
+
+    def advance(self, generations: Sequence[Generation]) -> None:
+        if self.error is not None:
+            raise self.error
+        if self.gate is not None and not self.gate.is_set():
+            generations = [each for each in generations if each.done == 0]
+            if not generations:
+                self.gate.wait(0.02)
+                return
+        time.sleep(self.step_s)
+        self.calls.append([each.sampling().task.seed for each in generations])
+        for each in generations:
+            self.steps_taken += 1
+            each.sampling().move(torch.zeros(1))
+
+
+class FakeStages:
+    """One stage, and the frames of the request after it."""
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+
+    def task(self) -> Task:
+        nothing, given = torch.zeros(1, 1, 1, 1), torch.zeros(1, 1, 1, dtype=torch.bool)
+        words = torch.zeros(1, 1)
+        return Task(nothing, given, words, words, FPS, self._request.seed)
+
+    def take(self, _latents: torch.Tensor) -> Iterator[NDArray[np.uint8]]:
+        request = self._request
         levels = np.linspace(20, 220, request.num_frames).astype(np.uint8)
         shape = (request.num_frames, request.height, request.width, 3)
         frames = np.broadcast_to(levels[:, None, None, None], shape).copy()
@@ -62,7 +87,7 @@ class FakeGenerator:
         for given in filter(lambda given: given.whole, request.given):
             part = slice(given.start, given.end)
             frames[part] = given.frames.mean(axis=(1, 2), keepdims=True)
-        return frames
+        yield frames
 
 
 class LocalEngine:
