@@ -7,7 +7,7 @@ STAMP := $(VENV)/.stamp
 FOOTAGE ?=
 PACKAGES := infra ingest captioning modeling serving flows
 
-.PHONY: demo test check bench-data bench-model setup clean
+.PHONY: demo test check bench-data bench-model bench-serving setup clean
 
 demo: $(STAMP)
 	$(BIN)/reel demo $(if $(FOOTAGE),--footage "$(FOOTAGE)")
@@ -28,6 +28,9 @@ bench-data: $(STAMP)
 
 bench-model: $(STAMP)
 	$(BIN)/python -m tests.benchmarks.model
+
+bench-serving: $(STAMP)
+	$(BIN)/python -m tests.benchmarks.serving
 
 setup: $(STAMP)
 

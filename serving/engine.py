@@ -22,15 +22,14 @@ import time
 import uuid
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
-from infra.catalog_models import utc_now
-from infra.errors import InputError, NotFoundError
 from serving.attempts import SAVE_EVERY, Attempt
 from serving.endings import Endings
 from serving.heartbeat import Heartbeat
 from serving.jobs import Claim, JobStore
-from serving.redaction import trace
+from serving.outcomes import fail, finish
 from serving.render import Generates
 from serving.requests import plan
 from serving.turns import Turns
@@ -179,7 +178,7 @@ class Engine:
         try:
             parts = plan(self._generator, claim.job, folder)
         except Exception as error:
-            self._fail(claim, error)
+            fail(self._store, claim, error)
             self._endings.announce(claim.job.id)
             return
         attempt = Attempt(claim, parts, folder, self._finish, self._save_every)
@@ -205,7 +204,7 @@ class Engine:
                 if each.lost or each.error:
                     each.delivery.stop()
                 elif not each.steps:
-                    self._guarded(each, lambda each=each: each.begin(self._generator))
+                    self._guarded(each, partial(each.begin, self._generator))
             chosen = turns.choose([each for each in attempts if each.is_waiting])
             if chosen:
                 self._step(chosen)
@@ -244,92 +243,18 @@ class Engine:
 
     def _finish(self, attempt: Attempt) -> None:
         """Record what came of an attempt, whose delivery has ended."""
-        claim, job = attempt.claim, attempt.job
-        outcome = "done"
         try:
-            error = attempt.error or attempt.delivery.error
-            if attempt.lost:
-                outcome = "lost"
-                self._leave(attempt)
-            elif attempt.error is None and attempt.released:
-                outcome = "released"
-                attempt.discard()
-                if not self._store.release(claim):
-                    self._leave(attempt)
-            elif error is not None:
-                outcome = "failed"
-                attempt.discard()
-                attempt.discard_state()
-                self._fail(claim, error)
-            elif self._store.complete(claim, attempt.delivery.artifacts, _timings(attempt)):
-                attempt.discard_earlier()
-            else:
-                outcome = "lost"
-                self._leave(attempt)
-            log.info("%s: %.2f s of the device, %s", job.id, attempt.sample_s, outcome)
+            outcome = finish(self._store, attempt)
+            log.info("%s: %.2f s of the device, %s", attempt.job.id, attempt.sample_s, outcome)
         except Exception:
-            log.exception("%s: its end could not be recorded; another attempt will", job.id)
+            log.exception("%s: its end is not recorded; another attempt will", attempt.job.id)
         finally:
             with self._lock:
                 self._under_way.remove(attempt)
             self._ended += 1
-            self._endings.announce(job.id)
+            self._endings.announce(attempt.job.id)
             self._notice.set()
             self._wake.set()
-
-    def _leave(self, attempt: Attempt) -> None:
-        """The job is not ours: leave what its new worker may go on from, unless there is none."""
-        attempt.discard()
-        try:
-            is_over = self._store.get(attempt.job.id).status in ("completed", "failed")
-        except NotFoundError:
-            is_over = True
-        if is_over:
-            attempt.discard_state()
-
-    def _fail(self, claim: Claim, error: Exception) -> None:
-        """End a job as failed, unless it is gone and that is why it failed."""
-        job = claim.job
-        if isinstance(error, InputError):
-            self._store.fail(claim, "invalid_request", str(error))
-            return
-        if not self._store.renew(claim):
-            return
-        words = (job.prompt, str(job.params.get("negative_prompt", "")))
-        log.error("%s failed\n%s", job.id, trace(error, *words))
-        if isinstance(error, MemoryError) or "out of memory" in str(error):
-            self._store.fail(
-                claim,
-                "out_of_memory",
-                f"There is not enough memory for {job.size} and {job.seconds:g} s; "
-                "ask for a smaller size or fewer seconds.",
-            )
-        else:
-            self._store.fail(
-                claim,
-                "generation_failed",
-                "The generation failed inside the server; its log has the reason "
-                f"under {job.id}. The same request may be sent again.",
-            )
-
-
-def _timings(attempt: Attempt) -> dict[str, float]:
-    """Seconds of a job's life; `overhead_s` is all that is neither sampling nor encoding.
-
-    `sample_s` is its share of the steps that it made together with others.
-    """
-    job = attempt.job
-    assert job.started_at is not None
-    total_s = (utc_now() - job.created_at).total_seconds()
-    worked_s = attempt.sample_s + attempt.delivery.encode_s
-    return {
-        "queued_s": round((job.started_at - job.created_at).total_seconds(), 4),
-        "sample_s": round(attempt.sample_s, 4),
-        "encode_s": round(attempt.delivery.encode_s, 4),
-        # Encoding goes on beside sampling, so the two may be more than all the time there was.
-        "overhead_s": round(max(total_s - worked_s, 0.0), 4),
-        "total_s": round(total_s, 4),
-    }
 
 
 def owner_is_dead(owner: str) -> bool:

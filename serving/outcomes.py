@@ -1,0 +1,90 @@
+"""What comes of an attempt at a job: its end in SQL, and which of its files stay."""
+
+import logging
+
+from infra.catalog_models import utc_now
+from infra.errors import InputError, NotFoundError
+from serving.attempts import Attempt
+from serving.happenings import ENDS
+from serving.jobs import Claim, JobStore
+from serving.redaction import trace
+
+log = logging.getLogger(__name__)
+
+
+def finish(store: JobStore, attempt: Attempt) -> str:
+    """Record the end of an attempt whose delivery has ended; what it was, in a word."""
+    error = attempt.error or attempt.delivery.error
+    if attempt.lost:
+        return _leave(store, attempt)
+    if attempt.released and attempt.error is None:
+        attempt.discard()
+        return "released" if store.release(attempt.claim) else _leave(store, attempt)
+    if error is not None:
+        attempt.discard()
+        if not fail(store, attempt.claim, error):
+            return _leave(store, attempt)
+        attempt.discard_state()
+        return "failed"
+    if not store.complete(attempt.claim, attempt.delivery.artifacts, _timings(attempt)):
+        return _leave(store, attempt)
+    attempt.discard_earlier()
+    return "done"
+
+
+def _leave(store: JobStore, attempt: Attempt) -> str:
+    """The job is not ours: leave what its new worker may go on from, unless there is none."""
+    attempt.discard()
+    try:
+        is_over = store.get(attempt.job.id).status in ENDS
+    except NotFoundError:
+        is_over = True
+    if is_over:
+        attempt.discard_state()
+    return "lost"
+
+
+def fail(store: JobStore, claim: Claim, error: Exception) -> bool:
+    """End a job as failed; False when it is gone or another's, which may be why it failed."""
+    job = claim.job
+    if isinstance(error, InputError):
+        return store.fail(claim, "invalid_request", str(error))
+    if not store.renew(claim):
+        return False
+    words = (job.prompt, str(job.params.get("negative_prompt", "")))
+    log.error("%s failed\n%s", job.id, trace(error, *words))
+    code, sentence = (
+        "generation_failed",
+        (
+            "The generation failed inside the server; its log has the reason "
+            f"under {job.id}. The same request may be sent again."
+        ),
+    )
+    if isinstance(error, MemoryError) or "out of memory" in str(error):
+        code, sentence = (
+            "out_of_memory",
+            (
+                f"There is not enough memory for {job.size} and {job.seconds:g} s; "
+                "ask for a smaller size or fewer seconds."
+            ),
+        )
+    return store.fail(claim, code, sentence)
+
+
+def _timings(attempt: Attempt) -> dict[str, float]:
+    """Seconds of a job's life; `overhead_s` is all that is neither sampling nor encoding.
+
+    `sample_s` is its share of the steps that it made together with others.
+    """
+    job = attempt.job
+    assert job.started_at is not None
+    total_s = (utc_now() - job.created_at).total_seconds()
+    sample_s, encode_s = attempt.sample_s, attempt.delivery.encode_s
+    return {
+        "queued_s": round((job.started_at - job.created_at).total_seconds(), 4),
+        "sample_s": round(sample_s, 4),
+        "encode_s": round(encode_s, 4),
+        # Encoding goes on beside sampling, so the two may be more than all the time there was.
+        "overhead_s": round(max(total_s - sample_s - encode_s, 0.0), 4),
+        "total_s": round(total_s, 4),
+    }

@@ -1,0 +1,27 @@
+"""The server's figures: `python -m tests.benchmarks.serving [NAME…]`, all without a name.
+
+Prints a line as each is measured, and keeps all in .reel/bench/serving.json. They are those of the
+demo's model: run `make demo` first.
+"""
+
+import sys
+from collections.abc import Callable
+
+from tests.benchmarks.figure import Figure
+from tests.benchmarks.serving import batching, faults, large, latency, overload
+from tests.benchmarks.table import measure
+
+FIGURES: dict[str, Callable[[], dict[str, Figure]]] = {
+    "p50_over_sampler": latency.p50_over_sampler,
+    "batch_throughput_gain": batching.batch_throughput_gain,
+    "batched_equals_alone": batching.batched_equals_alone,
+    "admission_steps": batching.admission_steps,
+    "status_p99_ms": latency.status_p99_ms,
+    "kill_exactly_once": faults.kill_exactly_once,
+    "overload": overload.overload,
+    "minute_video_ok": large.minute_video_ok,
+    "image_2048_ok": large.image_2048_ok,
+}
+
+if __name__ == "__main__":
+    sys.exit(measure("serving", FIGURES, sys.argv[1:]))
