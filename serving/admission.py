@@ -108,11 +108,13 @@ class Admission:
 
 
 def is_large(job: GenerationJob) -> bool:
-    """A picture that is made in two stages, unless it is an edit or the model's own are as large.
+    """A picture that is made in two stages, unless the model's own are as large.
 
-    Up to this size the model's own picture is enlarged, as frames of videos are.
+    Up to this size, and in edits, the model's own picture is enlarged, as frames of videos are.
     """
-    return job.kind == "image" and min(parse_size(job.size, even=False)) > ENLARGED_SIDE
+    if job.kind != "image" or job.params.get("input"):
+        return False
+    return min(parse_size(job.size, even=False)) > ENLARGED_SIDE
 
 
 def _device_s(job: GenerationJob) -> float:
