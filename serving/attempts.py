@@ -25,6 +25,7 @@ class Attempt:
 
     lost: the job is no longer ours. released: the engine stops, and the job goes back.
     error: why it failed. sample_s: its share of the device's time. step: made of all `steps`.
+    rows: of the next step in a call of the network.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class Attempt:
         self.lost = self.released = False
         self.error: Exception | None = None
         self.sample_s = 0.0
-        self.step = self.steps = self.turn = 0
+        self.step = self.steps = self.rows = self.turn = 0
 
     @property
     def job(self) -> GenerationJob:
@@ -53,10 +54,6 @@ class Attempt:
     @property
     def tenant(self) -> str:
         return self.job.owner
-
-    @property
-    def rows(self) -> int:
-        return self.generation.rows
 
     @property
     def generation(self) -> Generation:
@@ -108,6 +105,7 @@ class Attempt:
                 self.delivery.put(frames)
             self._count()
             if not self.generation.is_over:
+                self.rows = self.generation.rows
                 return
             self._close()
 
@@ -125,6 +123,8 @@ class Attempt:
         self._count()
         if self.generation.is_over:
             self._close()
+        if not self.is_sampled:
+            self.rows = self.generation.rows  # this begins a stage, and may take a while
 
     def save(self) -> None:
         """Keep where it is."""

@@ -199,20 +199,28 @@ class Engine:
         turns = Turns(self._generator.rows_per_call)
         while not self._stop.is_set():
             self._wake.clear()
-            attempts = self.attempts()
-            for each in attempts:
-                if each.lost or each.error:
-                    each.delivery.stop()
-                elif not each.steps:
-                    self._guarded(each, partial(each.begin, self._generator))
-            chosen = turns.choose([each for each in attempts if each.is_waiting])
-            if chosen:
-                self._step(chosen)
-            else:
-                self._wake.wait(POLL_S)
+            try:
+                self._look(turns)
+            except Exception:
+                log.exception("the engine's loop failed; it goes on")
+                self._stop.wait(PAUSE_AFTER_ERROR_S)
         for each in self.attempts():
             if not each.lost:
                 self._guarded(each, each.save)
+
+    def _look(self, turns: Turns) -> None:
+        """Begin what came, end what is lost, and make a step of those whose turn it is."""
+        attempts = self.attempts()
+        for each in attempts:
+            if each.lost or each.error:
+                each.delivery.stop()
+            elif not each.steps:
+                self._guarded(each, partial(each.begin, self._generator))
+        chosen = turns.choose([each for each in attempts if each.is_waiting])
+        if chosen:
+            self._step(chosen)
+        else:
+            self._wake.wait(POLL_S)
 
     def _step(self, chosen: list[Attempt]) -> None:
         """One step of each; when it fails, of each alone, so that one job cannot break others."""

@@ -13,11 +13,10 @@ class Waiting(Protocol):
     """rows: of its next step. turn: the number of its last one."""
 
     turn: int
+    rows: int
 
     @property
     def tenant(self) -> str: ...
-    @property
-    def rows(self) -> int: ...
 
 
 T = TypeVar("T", bound=Waiting)

@@ -89,7 +89,7 @@ def test_a_killed_engines_work_goes_on_and_gives_the_same_video(store: JobStore)
         assert kills < 20
         with engine(store, 0.01) as process:
             begun = [store.get(job.id).step for job in disturbed]
-            aim = sum(begun) + rng.randrange(50, 90)
+            aim = sum(begun) + rng.randrange(80, 110)
             until(
                 lambda aim=aim: (
                     sum(store.get(job.id).step for job in disturbed) >= aim
