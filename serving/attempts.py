@@ -42,7 +42,7 @@ class Attempt:
         self._progress: list[Progress] = []
         self._at = 0  # the part under way
         self.delivery = Delivery(self.job, parts, folder, claim.attempt, lambda: on_end(self))
-        self.lost = self.released = False
+        self.has_begun = self.lost = self.released = False
         self.error: Exception | None = None
         self.sample_s = 0.0
         self.step = self.steps = self.rows = self.turn = 0
@@ -68,14 +68,12 @@ class Attempt:
     def is_waiting(self) -> bool:
         """Its next step can be made."""
         going = not (self.lost or self.released or self.error or self.delivery.error)
-        return (
-            going and bool(self._generations) and not self.is_sampled and not self.delivery.is_full
-        )
+        return going and self.has_begun and not self.is_sampled and not self.delivery.is_full
 
     @property
     def news(self) -> dict[str, int | str]:
         """How far it is, as the job's row says it."""
-        if not self._generations:
+        if not self.has_begun:  # what is taken over was not made now, and is not yet counted
             return {"progress": 0, "stage": "starting"}
         stage, progress = "sampling", SAMPLED * self.step // max(self.steps, 1)
         if self.is_sampled:
@@ -106,8 +104,9 @@ class Attempt:
             self._count()
             if not self.generation.is_over:
                 self.rows = self.generation.rows
-                return
+                break
             self._close()
+        self.has_begun = True
 
     def stepped(self) -> None:
         """A step was made: keep it when it is time to, and hand on the frames that are final.

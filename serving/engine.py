@@ -214,7 +214,7 @@ class Engine:
         for each in attempts:
             if each.lost or each.error:
                 each.delivery.stop()
-            elif not each.steps:
+            elif not each.has_begun:
                 self._guarded(each, partial(each.begin, self._generator))
         chosen = turns.choose([each for each in attempts if each.is_waiting])
         if chosen:

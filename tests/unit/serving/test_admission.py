@@ -42,6 +42,21 @@ def test_cost_is_learned_from_jobs_that_ended(store, admission):
     assert estimate(store, admission, job(kind="image", n=2)) == pytest.approx(2.0)
 
 
+def test_large_pictures_are_estimated_by_their_pixels_and_by_their_like(store, admission):
+    def picture(side: int, **params) -> GenerationJob:
+        made = job(kind="image", **params)
+        made.size = f"{side}x{side}"
+        return made
+
+    ran(store, 1.0, kind="image")
+    assert estimate(store, admission, picture(400)) is None
+    store.submit(picture(1000))
+    store.complete(store.claim("w"), [], {"sample_s": 50.0, "encode_s": 0.0})
+    assert estimate(store, admission, picture(2000, n=2)) == pytest.approx(400.0)
+    assert estimate(store, admission, picture(384)) == pytest.approx(1.0)
+    assert estimate(store, admission, picture(400, input="input.png")) == pytest.approx(1.0)
+
+
 def test_a_full_queue_says_when_to_come_back(store, admission):
     ran(store, 3.0)
     admit = admission.check(Caller())

@@ -164,6 +164,7 @@ def test_progress_is_the_models_own(world):
     running = world.client.get(f"/v1/videos/{video['id']}").json()
     assert (running["status"], running["progress"]) == ("in_progress", 9)  # one step of ten
     assert running["x_progress"]["stage"] == "sampling"
+    assert (running["x_progress"]["step"], running["x_progress"]["steps"]) == (1, 10)
     waiting = create(world)
     assert waiting["x_progress"]["queue_position"] == 1
     world.generator.gate.set()

@@ -247,6 +247,27 @@ def test_eta_comes_from_progress_or_from_past_jobs(store):
     assert store.eta_s(running) == pytest.approx(8, abs=0.5)
 
 
+def test_eta_of_what_went_on_elsewhere_is_learned_from_past_steps(store):
+    """Its own clock tells only of the steps since it was claimed again."""
+    for seconds in (1.0, 2.0, 9.0):
+        done = add(store)
+        claim = store.claim("a")
+        assert store.renew(claim, step=10, steps=10) and store.complete(claim, [], {})
+        set_times(store, done.id, seconds)
+    start = utc_now() - timedelta(seconds=4)
+    resumed = job(status="in_progress", started_at=start, step=15, steps=20, attempt=2)
+    assert store.eta_s(resumed) == pytest.approx(5 * 2.0 / 10)
+    first = job(status="in_progress", started_at=start, step=8, steps=20, attempt=1)
+    assert store.eta_s(first) == pytest.approx(4 / 8 * 12, rel=0.1)
+
+
+def set_times(store, job_id: str, seconds: float) -> None:
+    """As if the job had taken that long."""
+    with store._catalog.session() as session:
+        row = session.get(GenerationJob, job_id)
+        row.started_at = row.completed_at - timedelta(seconds=seconds)
+
+
 def _claimed(store: JobStore, owner: str = "a"):
     add(store)
     claim = store.claim(owner)
