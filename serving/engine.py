@@ -71,6 +71,7 @@ class Engine:
         self._loaded: Future[None] = Future()
         self._lock = threading.Lock()
         self._under_way: list[Attempt] = []
+        self._preparing: str | None = None
         self._ended = 0
         self._thread = threading.Thread(target=self._loop, name="engine", daemon=True)
         self._intake = threading.Thread(target=self._take_in, name="intake", daemon=True)
@@ -132,7 +133,7 @@ class Engine:
         return {
             "healthy": self._thread.is_alive() and not self._stop.is_set(),
             "version": self._version,
-            "busy": attempts[0].job.id if attempts else None,
+            "busy": attempts[0].job.id if attempts else self._preparing,
             "under_way": len(attempts),
             "jobs_ended": self._ended,
         }
@@ -154,7 +155,9 @@ class Engine:
                     continue
                 turn += 1
                 served[claim.job.owner] = turn
+                self._preparing = claim.job.id
                 self._prepare(claim)
+                self._preparing = None
             except Exception:
                 log.exception("the intake failed; it goes on")
                 self._stop.wait(PAUSE_AFTER_ERROR_S)
