@@ -4,8 +4,8 @@ Decoders are the largest attack surface of a media server. Here a hostile file c
 this process: memory, CPU time, files and what it writes are limited, only plain containers and
 picture formats are opened, and FFmpeg is handed an open file and no protocol, so nothing in a file
 leads to another file or address. KIND is "video" (its facts; OUT is its middle frame as PNG) or
-"picture" (OUT is the picture as upright RGB PNG). Prints one JSON object: the facts, or {"error":
-sentence}; nothing at all when the file cannot be decoded.
+"picture" (OUT is the picture as upright PNG, RGB or, if LIMITS say alpha, RGBA). Prints one JSON
+object: the facts, or {"error": sentence}; nothing at all when the file cannot be decoded.
 """
 
 import json
@@ -77,7 +77,9 @@ def _check_size(width: int, height: int, limits: dict[str, float]) -> None:
 
 
 def probe_picture(path: Path, limits: dict[str, float], out: Path) -> dict[str, Any]:
-    """Width and height of the picture, which is stored as upright RGB PNG.
+    """Width and height of the picture, which is stored as upright PNG.
+
+    Transparency is kept where `limits` has "alpha", else it is dropped.
 
     Raises:
         ValueError: its size is over a limit; the message goes on from the field's name.
@@ -97,7 +99,9 @@ def probe_picture(path: Path, limits: dict[str, float], out: Path) -> dict[str, 
             f"and at most {limits['max_pixels'] / 10**6:g} million pixels"
         )
     try:
-        picture = ImageOps.exif_transpose(image).convert("RGB")
+        upright = ImageOps.exif_transpose(image)
+        keeps = bool(limits.get("alpha")) and upright.has_transparency_data
+        picture = upright.convert("RGBA" if keeps else "RGB")
     except ValueError as error:
         raise OSError("undecodable") from error
     picture.save(out, format="PNG", compress_level=1)

@@ -54,8 +54,10 @@ def staging(media_dir: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-async def save_image(data: bytes, folder: Path, param: str) -> str:
-    """Check a PNG, JPEG or WebP and store it as RGB PNG; returns the file's name.
+async def save_image(data: bytes, folder: Path, param: str, *, alpha: bool = False) -> str:
+    """Check a PNG, JPEG or WebP and store it as PNG; returns the file's name.
+
+    alpha: keep transparency; else the PNG is RGB.
 
     Raises:
         ApiError: not such a picture, or too large.
@@ -70,7 +72,7 @@ async def save_image(data: bytes, folder: Path, param: str) -> str:
         raise _undecodable(param)  # without the price of a process
     path = folder / "arrived"
     path.write_bytes(data)
-    limits = {"min_side": MIN_SIDE, "max_pixels": MAX_IMAGE_PIXELS}
+    limits = {"min_side": MIN_SIDE, "max_pixels": MAX_IMAGE_PIXELS, "alpha": alpha}
     answer = await _ask_child("picture", path, limits, folder / PICTURE)
     path.unlink()
     if answer is None:
