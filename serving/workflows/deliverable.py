@@ -13,7 +13,9 @@ from typing import Any, Protocol
 
 from serving.workflows.plan import Plan, Shot
 
-KINDS: Mapping[str, str] = {}
+KINDS: Mapping[str, str] = {
+    "storyboard": "serving.workflows.storyboard:storyboard",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
