@@ -10,7 +10,7 @@ from infra.video import Frames, write_mp4
 from serving.workflows.cut import Panel, frames_of
 from serving.workflows.lettering import font, timecode, wrapped
 
-MIN_WIDTH = 640  # smaller pictures are enlarged, or nobody could read the words
+MIN_WIDTH = 480  # smaller pictures are enlarged, or nobody could read the words
 BACK = (22, 24, 28)
 BRIGHT = (244, 243, 240)
 DIM = (150, 154, 160)

@@ -15,6 +15,7 @@ from serving.workflows.plan import Plan, Shot
 
 KINDS: Mapping[str, str] = {
     "storyboard": "serving.workflows.storyboard:storyboard",
+    "game": "serving.workflows.game:game",
 }
 
 

@@ -15,7 +15,7 @@ BONEYARD = re.compile(r"/\*.*?\*/", re.DOTALL)
 NOTE = re.compile(r"\[\[(.*?)\]\]", re.DOTALL)
 EMPHASIS = re.compile(r"(?<!\\)(\*{1,3}|_)(?=\S)(.+?)(?<=\S)\1")
 TITLE_KEY = re.compile(r"[A-Za-z ]{1,30}:")
-TRANSITION = re.compile(r"[^a-z]+ TO:")
+TRANSITION = re.compile(r"[^a-z]+ TO:|FADE (IN|OUT|TO BLACK)[.:]?")
 EXTENSION = re.compile(r"\s*\(.*?\)\s*|\^")
 SECONDS = re.compile(r"(\d+(?:\.\d+)?)\s*s(?:ec(?:onds?)?)?", re.IGNORECASE)
 

@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
@@ -16,10 +17,10 @@ INK: Color = (38, 40, 44)
 
 def font_path(*, bold: bool = False) -> Path:
     """DejaVu Sans, which Matplotlib carries: Latin, Greek, Cyrillic, Arabic, Hebrew, symbols."""
-    import matplotlib
-
+    found = find_spec("matplotlib")  # importing it would take longer than all the lettering
+    assert found is not None and found.origin is not None
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
-    return Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name
+    return Path(found.origin).parent / "mpl-data" / "fonts" / "ttf" / name
 
 
 @lru_cache(maxsize=64)

@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from serving.fields import MAX_SECONDS, MIN_SECONDS, Prompt, Seconds, Seed, Text
+from serving.fields import MAX_SECONDS, MIN_SECONDS, Prompt, Seconds, Seed, Text, plain_text
 from serving.workflows import animatic, contact_sheet, plates, timeline
 from serving.workflows.cut import panels
 from serving.workflows.deliverable import Findings, Takes
@@ -83,7 +83,7 @@ class StoryboardPlan(Plan):
     """
 
     fps: Literal[24, 25, 30, 50, 60] = 24
-    script: Annotated[str, Field(max_length=400_000)] = ""
+    script: Annotated[str, Field(max_length=400_000), AfterValidator(plain_text)] = ""
     shots: Annotated[tuple[StoryShot, ...], Field(max_length=200)] = ()
     characters: Annotated[tuple[Character, ...], Field(max_length=50)] = ()
     takes: Count = 1
