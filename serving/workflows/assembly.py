@@ -6,6 +6,7 @@ last, so a run that was killed is simply repeated. Exit status: 0 done, 2 the in
 and the message is on stderr.
 """
 
+import fcntl
 import hashlib
 import json
 import mimetypes
@@ -123,14 +124,19 @@ def _bundle(folder: Path, files: Path, takes: list[dict[str, Any]], target: Path
 
 def main(argv: list[str]) -> int:
     folder = Path(argv[0])
-    order = json.loads((folder / "order.json").read_text())
-    revision = order.pop("revision")
-    try:
-        made = assemble(folder, order, revision)
-    except InputError as error:
-        print(error, file=sys.stderr)
-        return 2
-    write_json(folder / f"made-{revision}.json", made)
+    with (folder / "assembly.lock").open("w") as lock:
+        # A server that was killed leaves its assembly running; two would write the same files.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        order = json.loads((folder / "order.json").read_text())
+        revision = order.pop("revision")
+        if (folder / f"made-{revision}.json").exists():
+            return 0
+        try:
+            made = assemble(folder, order, revision)
+        except InputError as error:
+            print(error, file=sys.stderr)
+            return 2
+        write_json(folder / f"made-{revision}.json", made)
     return 0
 
 

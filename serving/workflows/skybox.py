@@ -59,7 +59,7 @@ def _resized(picture: Frames, height: int) -> Frames:
     wide = Image.fromarray(np.pad(picture, ((0, 0), (margin, margin), (0, 0)), mode="wrap"))
     box = (margin, 0, margin + width, picture.shape[0])
     size = (2 * height, height)
-    return np.asarray(wide.resize(size, Image.Resampling.LANCZOS, box=box), dtype=np.uint8)
+    return np.asarray(wide.resize(size, Image.Resampling.LANCZOS, box=box))
 
 
 def _gathered_poles(picture: Frames) -> Frames:
@@ -99,7 +99,8 @@ def _bilinear(sky: Frames, x: Floats, y: Floats) -> Frames:
 
     upper = at(above, left) * (1 - to_right) + at(above, left + 1) * to_right
     lower = at(above + 1, left) * (1 - to_right) + at(above + 1, left + 1) * to_right
-    return np.rint(upper * (1 - down) + lower * down).astype(np.uint8)
+    sampled: Frames = np.rint(upper * (1 - down) + lower * down).astype(np.uint8)
+    return sampled
 
 
 def write(sky: Sky, folder: Path) -> None:

@@ -97,7 +97,7 @@ def write_csv(panels: Sequence[Panel], fps: float, path: Path) -> None:
         table.writeheader()
         for panel in panels:
             take = panel.take
-            row = {name: csv_cell(panel.notes.get(name, "")) for name in COLUMNS}
+            row: dict[str, object] = {name: csv_cell(panel.notes.get(name, "")) for name in COLUMNS}
             row |= {
                 "shot": take.shot, "take": take.number, "in": timecode(panel.start, fps),
                 "out": timecode(panel.end, fps), "frames": panel.num_frames,

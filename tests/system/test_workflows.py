@@ -1,21 +1,48 @@
-"""/v1/workflows: what is refused, what is estimated, and how shots become jobs."""
+"""Workflows over a real engine thread and a fake model: shots become jobs, jobs become files."""
 
 import base64
+import io
+import json
+import shutil
 import time
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import opentimelineio as otio
 import pytest
 
+from infra.catalog import Catalog
 from serving.workflows.state import State
 from serving.workflows.store import WorkflowStore
 from tests.unit.serving.calls import png
+from tests.unit.serving.conftest import running
 
 SHOTS = [
     {"id": "a", "prompt": "a pier", "seconds": 1, "takes": 2},
     {"id": "b", "prompt": "a gull", "seconds": 1, "continuity": "previous"},
 ]
-PLAN: dict[str, Any] = {"title": "Harbour", "size": "48x32", "shots": SHOTS}
+PLAN: dict[str, Any] = {"title": "Harbour", "size": "48x32", "slate_s": 0, "shots": SHOTS}
 PNG = "data:image/png;base64," + base64.b64encode(png()).decode()
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("catalog") / "catalog.db"
+    catalog = Catalog(f"sqlite:///{path}")
+    catalog.migrate()
+    catalog.close()
+    return path
+
+
+@pytest.fixture
+def world(tmp_path: Path, empty: Path) -> Iterator[Any]:
+    shutil.copy(empty, tmp_path / "catalog.db")
+    catalog = Catalog(f"sqlite:///{tmp_path / 'catalog.db'}")
+    with running(catalog, tmp_path) as world:
+        yield world
+    catalog.close()
 
 
 def post(world: Any, path: str, body: Any = None, **headers: str) -> Any:
@@ -35,51 +62,6 @@ def followed(world: Any, workflow_id: str, until: Any) -> dict[str, Any]:
 
 def takes_done(found: dict[str, Any]) -> bool:
     return all(t["status"] in ("completed", "failed") for s in found["shots"] for t in s["takes"])
-
-
-@pytest.mark.parametrize(
-    ("kind", "change", "status", "param"),
-    [
-        ("opera", {}, 404, "kind"),
-        ("storyboard", {"title": None}, 400, "title"),
-        ("storyboard", {"tittle": "x"}, 400, "tittle"),
-        ("storyboard", {"shots": [SHOTS[1]]}, 400, "shots[0].continuity"),
-        ("storyboard", {"shots": [{**SHOTS[0], "seconds": 1e9}]}, 400, "shots[0].seconds"),
-        ("storyboard", {"assets": {"mara": "http://127.0.0.1/x.png"}}, 400, "assets.mara"),
-        ("storyboard", {"assets": {"mara": "data:image/png;base64,AAAA"}}, 400, "assets.mara"),
-        ("storyboard", {"budget_device_s": -1}, 400, "budget_device_s"),
-        ("game", {}, 400, "items"),
-    ],
-)
-def test_a_wrong_plan_is_refused_and_leaves_nothing(
-    still_world: Any, kind: str, change: dict[str, Any], status: int, param: str
-) -> None:
-    reply = post(still_world, kind, PLAN | change)
-    assert (reply.status_code, reply.json()["error"]["param"]) == (status, param)
-    assert still_world.files() == []
-    assert still_world.client.get("/v1/workflows").json()["data"] == []
-
-
-@pytest.mark.parametrize(
-    ("method", "path"),
-    [
-        ("GET", "wf_none"), ("DELETE", "wf_none"), ("GET", "wf_none/bundle"),
-        ("GET", "wf_none/files/a.mp4"), ("POST", "wf_none/shots/a/retake"),
-        ("POST", "wf_none/cancel"),
-    ],
-)  # fmt: skip
-def test_a_workflow_that_is_not_there_is_not_found(
-    still_world: Any, method: str, path: str
-) -> None:
-    reply = still_world.client.request(method, f"/v1/workflows/{path}")
-    assert (reply.status_code, reply.json()["error"]["param"]) == (404, "workflow_id")
-
-
-def test_an_estimate_counts_every_take_and_makes_none(still_world: Any) -> None:
-    found = post(still_world, "storyboard/estimate", PLAN).json()
-    assert (found["shots"], found["generations"], found["seconds"]) == (2, 3, 2)
-    assert found["device_seconds"] is None  # nothing was made yet to learn from
-    assert still_world.generator.requests == []
 
 
 def test_shots_become_jobs_and_go_on_from_each_other(world: Any) -> None:
@@ -168,3 +150,56 @@ def test_a_deleted_workflow_leaves_no_file(world: Any) -> None:
     assert world.client.delete(f"/v1/workflows/{begun}").json()["deleted"] is True
     assert world.client.get(f"/v1/workflows/{begun}").status_code == 404
     assert not [name for name in world.files() if name.startswith("wf_")]
+
+
+def ended(found: dict[str, Any]) -> bool:
+    assert found["status"] != "failed", found["error"]
+    return found["status"] in ("completed", "awaiting_review")
+
+
+def bundle(world: Any, workflow_id: str) -> zipfile.ZipFile:
+    reply = world.client.get(f"/v1/workflows/{workflow_id}/bundle")
+    assert reply.headers["content-type"] == "application/zip", reply.text
+    return zipfile.ZipFile(io.BytesIO(reply.content))
+
+
+def test_another_take_is_cut_in_without_the_model(world: Any, tmp_path: Path) -> None:
+    begun = post(world, "storyboard", PLAN | {"review": True}).json()["id"]
+    found = followed(world, begun, ended)
+    assert found["status"] == "awaiting_review"
+    refused = world.client.get(f"/v1/workflows/{begun}/bundle").json()
+    assert refused["error"]["code"] == "review_pending"
+    names = [file["name"] for file in found["files"]]
+    assert {"animatic.mp4", "harbour.otio", "harbour.edl", "manifest.json"} <= set(names)
+    for file in found["files"]:
+        assert world.client.get(file["url"]).headers["content-length"] == str(file["bytes"])
+    for name in ("nothing.mp4", "../order.json", "%2e%2e/order.json"):
+        assert world.client.get(f"/v1/workflows/{begun}/files/{name}").status_code == 404
+    made = len(world.generator.requests)
+    for take in found["shots"][0]["takes"]:
+        world.client.delete(f"/v1/videos/{take['video_id']}")  # takes outlive their jobs
+    post(world, f"{begun}/shots/a/choose", {"take": 2})
+    found = followed(world, begun, ended)
+    assert len(world.generator.requests) == made
+    assert found["shots"][1]["continuity_is_stale"] is True
+    assert post(world, f"{begun}/approve", {}).status_code == 400
+    post(world, f"{begun}/approve", {"reviewer": "N. N."})
+    assert followed(world, begun, lambda found: found["status"] == "completed")["approved_by"]
+    with bundle(world, begun) as archive:
+        archive.extractall(tmp_path / "bundle")
+    cut = otio.adapters.read_from_file(str(tmp_path / "bundle/harbour.otio"))
+    first = next(iter(cut.find_clips()))
+    assert first.active_media_reference_key == "take-2"
+    manifest = json.loads((tmp_path / "bundle/manifest.json").read_text())
+    assert manifest["workflow"] == begun and len(manifest["takes"]) == 3
+
+
+def test_a_retake_cascades_to_the_shots_that_go_on_from_it(world: Any) -> None:
+    begun = post(world, "storyboard", PLAN).json()["id"]
+    followed(world, begun, ended)
+    post(world, f"{begun}/shots/a/retake", {"prompt": "a quay", "cascade": True})
+    found = followed(world, begun, ended)
+    a, b = found["shots"]
+    assert (a["chosen"], b["chosen"], b["takes"][1]["parent"]) == (3, 2, "a/3")
+    assert [r.prompt for r in world.generator.requests[-2:]] == ["a quay", "a gull"]
+    assert b["continuity_is_stale"] is False
