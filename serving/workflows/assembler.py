@@ -20,8 +20,7 @@ MAX_S = 1800.0
 
 @dataclass(frozen=True, kw_only=True)
 class _Child:
-    workflow_id: str
-    revision: int
+    work: tuple[str, int]  # id and revision
     process: subprocess.Popen[bytes]
     begun: float
 
@@ -32,26 +31,28 @@ class Assembler:
     def __init__(self, store: WorkflowStore) -> None:
         self._store = store
         self._child: _Child | None = None
+        self._late: set[tuple[str, int]] = set()
 
     def outcome(
         self, row: Workflow, state: State, order: Callable[[], dict[str, Any]]
     ) -> dict[str, Any] | str | None:
         """What was made; why it cannot be; or None while it is under way or has to wait."""
-        folder = self._store.folder(row.id)
+        folder, mine = self._store.folder(row.id), (row.id, state.revision)
         child = self._child
         if child is not None and child.process.poll() is None:
-            late = time.monotonic() - child.begun > MAX_S
-            outdated = child.workflow_id == row.id and child.revision != state.revision
-            if not (late or outdated):
+            is_late = time.monotonic() - child.begun > MAX_S
+            if is_late:
+                self._late.add(child.work)
+            elif child.work[0] != row.id or child.work == mine:
                 return None
-            self.stop()
-            if late and child.workflow_id == row.id:
-                return f"assembling took longer than {MAX_S / 60:.0f} minutes"
-        if child is not None and (child.workflow_id, child.revision) == (row.id, state.revision):
+            self.stop()  # too slow, or of takes that are chosen no more
+        elif child is not None and child.work == mine:
             self._child = None
-            status = child.process.returncode
-            if status:
+            if status := child.process.returncode:
                 return _last_words(folder) if status == 2 else f"assembling ended with {status}"
+        if mine in self._late:
+            self._late.remove(mine)
+            return f"assembling took longer than {MAX_S / 60:.0f} minutes"
         made = read_json(folder / f"made-{state.revision}.json")
         if made is None:
             self._start(row.id, folder, state.revision, order())
@@ -67,13 +68,11 @@ class Assembler:
                 stderr=log,
                 env={"PATH": os.defpath, "PYTHONPATH": os.pathsep.join(sys.path)},
             )
-        self._child = _Child(
-            workflow_id=workflow_id, revision=revision, process=process, begun=time.monotonic()
-        )
+        self._child = _Child(work=(workflow_id, revision), process=process, begun=time.monotonic())
 
     def forget(self, workflow_id: str) -> None:
         """The workflow is gone, and with it what is being made for it."""
-        if self._child is not None and self._child.workflow_id == workflow_id:
+        if self._child is not None and self._child.work[0] == workflow_id:
             self.stop()
             shutil.rmtree(self._store.folder(workflow_id), ignore_errors=True)
 

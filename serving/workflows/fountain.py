@@ -10,14 +10,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 HEADING = re.compile(r"(INT|EXT|EST|INT\./EXT|INT/EXT|I/E)[. ]", re.IGNORECASE)
-SCENE_NUMBER = re.compile(r"\s*#([\w.-]+)#\s*$")
-BONEYARD = re.compile(r"/\*.*?\*/", re.DOTALL)
-NOTE = re.compile(r"\[\[(.*?)\]\]", re.DOTALL)
-EMPHASIS = re.compile(r"(?<!\\)(\*{1,3}|_)(?=\S)(.+?)(?<=\S)\1")
+SCENE_NUMBER = re.compile(r" ?#([\w.-]{1,20})#$")
+# Every pattern is bounded: a hostile script must not take more time than a long one.
+NOTE = re.compile(r"\[\[([^\[\]]{0,500})\]\]")
+EMPHASIS = re.compile(r"(?<!\\)(\*{1,3}|_)(?=\S)(.{1,150}?)(?<=\S)\1")
 TITLE_KEY = re.compile(r"[A-Za-z ]{1,30}:")
 TRANSITION = re.compile(r"[^a-z]+ TO:|FADE (IN|OUT|TO BLACK)[.:]?")
-EXTENSION = re.compile(r"\s*\(.*?\)\s*|\^")
-SECONDS = re.compile(r"(\d+(?:\.\d+)?)\s*s(?:ec(?:onds?)?)?", re.IGNORECASE)
+EXTENSION = re.compile(r"\([^()]*\)|\^")
+SECONDS = re.compile(r"(?<!\d)(\d{1,3}(?:\.\d{1,3})?) ?s(?:ec(?:onds?)?)?\b", re.IGNORECASE)
+LONGEST_NAME = 80
 
 
 @dataclass(frozen=True)
@@ -51,17 +52,20 @@ def parse(text: str) -> list[Scene]:
 
     Action before the first heading is a scene without a heading.
     """
-    text = BONEYARD.sub("", text.replace("\r\n", "\n").replace("\r", "\n").expandtabs(4))
+    text = _without_boneyard(text.replace("\r\n", "\n").replace("\r", "\n").expandtabs(4))
     scenes = [Scene("")]
     for block in _blocks(_without_title_page(text)):
         _add(scenes, block)
     return [scene for scene in scenes if scene.beats]
 
 
-def title_of(text: str) -> str:
-    """The title on the title page, or ""."""
-    match = re.match(r"\s*title:[ \t]*(.*(?:\n[ \t]+\S.*)*)", text, re.IGNORECASE)
-    return " ".join(_plain(match[1]).split()) if match else ""
+def _without_boneyard(text: str) -> str:
+    """Without what stands between /* and */; one that is never closed is text."""
+    kept, at = [], 0
+    while (start := text.find("/*", at)) >= 0 and (end := text.find("*/", start + 2)) >= 0:
+        kept.append(text[at:start])
+        at = end + 2
+    return "".join([*kept, text[at:]])
 
 
 def _without_title_page(text: str) -> str:
@@ -86,7 +90,7 @@ def _blocks(text: str) -> Iterator[list[str]]:
 
 def _add(scenes: list[Scene], block: list[str]) -> None:
     """Put a block of lines where it belongs."""
-    first = block[0].strip()
+    first = " ".join(block[0].split())
     if _is_heading(first):
         number = SCENE_NUMBER.search(first)
         heading = SCENE_NUMBER.sub("", first.removeprefix("."))
@@ -129,6 +133,8 @@ def _is_character(line: str) -> bool:
         return True
     if line.startswith(("!", "~", ">", "[", "(")):
         return False
+    if len(line) > LONGEST_NAME:
+        return False
     name = EXTENSION.sub("", line)
     return name == name.upper() and any(char.isalpha() for char in name)
 
@@ -159,5 +165,7 @@ def _action(block: list[str]) -> tuple[str, float | None]:
 def _plain(text: str) -> str:
     """Without marks of emphasis; escaped ones stay as themselves."""
     for _ in range(3):  # bold within italics within underline
-        text = EMPHASIS.sub(r"\2", text)
+        text, found = EMPHASIS.subn(r"\2", text)
+        if not found:
+            break
     return re.sub(r"\\([*_])", r"\1", text)

@@ -129,7 +129,8 @@ def take_seed(plan: Plan, shot: Shot, number: int) -> int:
     """The seed of a take: that of the shot for take 1, others by hash, the same on any machine."""
     if shot.seed is not None and number == 1:
         return shot.seed
-    words = f"{plan.seed}/{shot.id}/{number}/{shot.seed}"
+    base = shot.id if shot.seed is None else shot.seed
+    words = f"{plan.seed}/{base}/{number}"
     return int.from_bytes(hashlib.sha256(words.encode()).digest()[:8]) % SEEDS
 
 

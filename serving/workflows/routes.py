@@ -59,15 +59,16 @@ def _making(router: APIRouter, service: Service, store: WorkflowStore, runner: R
     @router.post("/{kind}/estimate", openapi_extra=PLAN)
     async def estimate_workflow(kind: str, request: Request) -> JSONResponse:
         """What the same plan would cost; nothing is made."""
-        deliverable = workflows.kind_of(kind)
-        plan, shots = workflows.read(deliverable, await json_body(request))
+        deliverable = await run_in_threadpool(workflows.kind_of, kind)
+        values = await json_body(request)
+        plan, shots = await run_in_threadpool(workflows.read, deliverable, values)
         found = await run_in_threadpool(workflows.estimate, service, deliverable, plan, shots)
         return JSONResponse(found)
 
     @router.post("/{kind}", status_code=201, openapi_extra=PLAN)
     async def create_workflow(kind: str, request: Request) -> JSONResponse:
         """Begin to make a plan's deliverable. `Idempotency-Key` finds an earlier request's."""
-        deliverable = workflows.kind_of(kind)
+        deliverable = await run_in_threadpool(workflows.kind_of, kind)
         values = await json_body(request)
         plan, shots = await run_in_threadpool(workflows.read, deliverable, values)
         cost = await run_in_threadpool(workflows.estimate, service, deliverable, plan, shots)

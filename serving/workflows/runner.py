@@ -9,6 +9,7 @@ jobs; the engine knows nothing of workflows.
 
 import logging
 import threading
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 POLL_S = 0.25
 IDLE_S = 1.0
 SWEEP_EVERY = 600  # polls
+FULL_S = 3.0  # between attempts to queue a take when there was no room
 IN_FLIGHT = 4  # takes of one workflow in the queue: others come in between
 
 
@@ -39,6 +41,7 @@ class Runner:
     def __init__(self, service: Service, store: WorkflowStore) -> None:
         self._service, self._store = service, store
         self._assembler = Assembler(store)
+        self._held: dict[str, float] = {}  # workflows without room, and until when
         self._wake, self._stop = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._loop, name="workflows", daemon=True)
 
@@ -142,6 +145,9 @@ class Runner:
 
     def _submit(self, row: Workflow, plan: Plan, shots: Sequence[Shot], state: State) -> None:
         """Queue the takes that can be made, at most IN_FLIGHT of this workflow at a time."""
+        if time.monotonic() < self._held.get(row.id, 0.0):
+            return
+        self._held.pop(row.id, None)
         room = IN_FLIGHT - sum(take.status in _UNDER_WAY for _, take in state.all_takes())
         for shot, entry, take in ready(state, shots):
             if room <= 0:
@@ -168,6 +174,7 @@ class Runner:
         except ApiError as error:
             if error.status == 429:
                 self._note(row, shot, take, str(error))
+                self._held[row.id] = time.monotonic() + FULL_S
                 return False
             take.status, take.error = "failed", str(error)
         else:

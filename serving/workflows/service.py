@@ -18,7 +18,7 @@ from serving.wire import ApiError, not_found
 from serving.workflows.deliverable import KINDS, Deliverable, find_kind
 from serving.workflows.plan import Plan, PlanError, Shot, check_shots, read_plan
 from serving.workflows.shot_jobs import job_of
-from serving.workflows.state import State, new_state
+from serving.workflows.state import ShotState, State, new_state
 from serving.workflows.store import WorkflowStore
 
 
@@ -157,8 +157,6 @@ def find(store: WorkflowStore, caller: Caller, workflow_id: str) -> Workflow:
 def shown(row: Workflow) -> dict[str, Any]:
     """The workflow object."""
     state = State.model_validate(row.state)
-    deliverable = kind_of(row.kind)
-    plan = read_plan(deliverable.plan_model, row.plan)
     error = None
     if row.status == "failed":
         error = {"code": row.error_code, "message": row.error_message}
@@ -176,7 +174,7 @@ def shown(row: Workflow) -> dict[str, Any]:
         "waiting_for": state.waiting or None,
         "approved_by": state.approved_by or None,
         "error": error,
-        "shots": [_shot(state, shot) for shot in deliverable.shots(plan)],
+        "shots": [_shot(state, shot) for shot in state.shots],
         "files": [
             {**file.model_dump(), "url": f"/v1/workflows/{row.id}/files/{file.name}"}
             for file in state.files
@@ -186,14 +184,13 @@ def shown(row: Workflow) -> dict[str, Any]:
     }
 
 
-def _shot(state: State, shot: Shot) -> dict[str, Any]:
-    entry = state.shot(shot.id)
+def _shot(state: State, shot: ShotState) -> dict[str, Any]:
     return {
         "id": shot.id,
-        "seconds": None if shot.picture else shot.seconds,
+        "seconds": shot.seconds,
         "parent": shot.parent,
-        "chosen": entry.chosen,
-        "continuity_is_stale": state.is_stale(entry, shot.parent),
+        "chosen": shot.chosen,
+        "continuity_is_stale": state.is_stale(shot),
         "takes": [
             {
                 "take": take.number,
@@ -207,6 +204,6 @@ def _shot(state: State, shot: Shot) -> dict[str, Any]:
                 "sha256": take.sha256 or None,
                 "error": take.error or None,
             }
-            for take in entry.takes
+            for take in shot.takes
         ],
     }

@@ -39,9 +39,12 @@ class TakeState(BaseModel):
 
 
 class ShotState(BaseModel):
-    """A shot's takes. `wanted`: the take that a retake asked for is chosen when it is finished."""
+    """A shot's takes; `seconds` and `parent` are the plan's. `wanted`: the take that a retake asked
+    for is chosen when it is finished."""
 
     id: str
+    seconds: float | None = None
+    parent: str | None = None
     takes: list[TakeState]
     chosen: int | None = None
     wanted: int | None = None
@@ -105,12 +108,12 @@ class State(BaseModel):
         parts = [100 if t.status in ENDED else t.progress for _, t in self.all_takes()]
         return int(sum(parts) / max(len(parts), 1))
 
-    def is_stale(self, shot: ShotState, parent: str | None) -> bool:
+    def is_stale(self, shot: ShotState) -> bool:
         """Whether the chosen take begins with a frame of a take that is chosen no more."""
         take = None if shot.chosen is None else shot.take(shot.chosen)
-        if take is None or take.parent is None or parent is None:
+        if take is None or take.parent is None or shot.parent is None:
             return False
-        return take.parent != f"{parent}/{self.shot(parent).chosen}"
+        return take.parent != f"{shot.parent}/{self.shot(shot.parent).chosen}"
 
 
 def new_state(plan: Plan, shots: Sequence[Shot]) -> State:
@@ -119,6 +122,8 @@ def new_state(plan: Plan, shots: Sequence[Shot]) -> State:
         shots=[
             ShotState(
                 id=shot.id,
+                seconds=None if shot.picture else shot.seconds,
+                parent=shot.parent,
                 takes=[
                     TakeState(
                         number=number,

@@ -83,7 +83,7 @@ class StoryboardPlan(Plan):
     """
 
     fps: Literal[24, 25, 30, 50, 60] = 24
-    script: Annotated[str, Field(max_length=400_000), AfterValidator(plain_text)] = ""
+    script: Annotated[str, Field(max_length=200_000), AfterValidator(plain_text)] = ""
     shots: Annotated[tuple[StoryShot, ...], Field(max_length=200)] = ()
     characters: Annotated[tuple[Character, ...], Field(max_length=50)] = ()
     takes: Count = 1

@@ -102,13 +102,13 @@ def test_a_retake_is_shown_when_it_is_finished_and_may_cascade() -> None:
     take = state.shot("a").take(3)
     assert take is not None and (take.seed, take.prompt) == (5, "a quay")
     assert state.shot("a").chosen == 3
-    assert state.is_stale(state.shot("b"), "a")
+    assert state.is_stale(state.shot("b"))
     retake(state, PLAN, SHOTS, "a", seed=None, prompt="", cascade=True)
     assert [(shot.id, take.number) for shot, _, take in ready(state, SHOTS)] == [("a", 4)]
     finish(state, "a", 4)
     assert [(shot.id, take.number) for shot, _, take in ready(state, SHOTS)] == [("b", 2)]
     finish(state, "b", 2)
-    assert not state.is_stale(state.shot("b"), "a")
+    assert not state.is_stale(state.shot("b"))
 
 
 def test_only_a_finished_take_can_be_chosen() -> None:
