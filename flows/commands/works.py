@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 POLL_S = 0.5
 PATIENCE_S = 30.0
+MAX_LISTED = 24
 PICTURES = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 MAX_PICTURE_BYTES = 9 * 2**20
 
@@ -237,8 +238,10 @@ def _deliver(server: Server, found: dict[str, Any], out: Path) -> None:
         archive.unlink(missing_ok=True)
     for note in found["notes"]:
         print(f"note: {note}")
-    for file in found["files"]:
+    for file in found["files"][:MAX_LISTED]:
         print(f"{out / file['name']}  {file['bytes']} bytes")
+    if len(found["files"]) > MAX_LISTED:
+        print(f"and {len(found['files']) - MAX_LISTED} more in {out}")
 
 
 storyboard = work("storyboard", "A script or shot list to an animatic, sheets and timelines.")

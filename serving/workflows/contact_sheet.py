@@ -13,7 +13,7 @@ from serving.workflows.lettering import INK, PAPER, font, font_path, wrapped
 COLUMNS, ROWS = 3, 2  # of a page
 TILE, GAP, MARGIN = 360, 24, 32
 TEXT, LINE = 14, 19
-DIM = (110, 114, 120)
+DIM, FRAME = (110, 114, 120), (214, 212, 206)
 LINES = 4
 
 
@@ -32,7 +32,9 @@ def write_png(panels: Sequence[Panel], title: str, path: Path) -> None:
         left = MARGIN + index % columns * (TILE + GAP)
         top = MARGIN + 2 * LINE + index // columns * row_height
         picture = _middle(panel, TILE)
-        sheet.paste(picture, (left, top + tall - picture.height))
+        y = top + tall - picture.height
+        draw.rectangle((left - 1, y - 1, left + TILE, top + tall), outline=FRAME)
+        sheet.paste(picture, (left, y))
         _words(draw, panel, left, top + tall + 6)
     sheet.save(path, format="PNG")
 
@@ -103,6 +105,8 @@ def _pdf_panel(
     data.seek(0)
     draw = canvas.drawImage  # type: ignore[attr-defined]
     draw(ImageReader(data), left, top - picture_height, picture_width, picture_height)
+    canvas.setStrokeGray(0.83)  # type: ignore[attr-defined]
+    canvas.rect(left, top - picture_height, picture_width, picture_height)  # type: ignore[attr-defined]
     style = ParagraphStyle("panel", fontName="Sheet", fontSize=8, leading=10)
     head = (
         f"<b>{escape(panel.take.shot)}</b>  take {panel.take.number}  ·  {panel.num_frames} frames"

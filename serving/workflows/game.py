@@ -21,7 +21,7 @@ from serving.fields import MAX_SECONDS, MAX_SIDE, MIN_SECONDS, Prompt, Seconds, 
 from serving.workflows import cutscene, flipbook, plates, skybox
 from serving.workflows.cut import count_frames
 from serving.workflows.deliverable import Findings, Take, Takes
-from serving.workflows.loops import POOR, Seam, seamless
+from serving.workflows.loops import SHOWS, Seam, seamless
 from serving.workflows.plan import MAX_TAKES, Name, Number, Part, Plan, PlanError, Shot
 
 MAX_LOOP_BYTES = 2 * 2**30  # decoded, to measure and mend the seam
@@ -206,9 +206,9 @@ def _say(notes: list[str], name: str, seam: Seam, unit: str) -> None:
     if seam.is_repaired:
         notes.append(
             f"{name}: the seam was {seam.before:.1f} times an ordinary step, so {seam.removed} "
-            f"{unit} were cross-blended; it is {seam.after:.1f} times now"
+            f"{unit} were cross-blended; the largest step of the blend is {seam.after:.1f} times"
         )
-    if seam.after > POOR:
+    if seam.after > SHOWS:
         notes.append(f"{name}: the seam still shows ({seam.after:.1f}); make another take")
 
 

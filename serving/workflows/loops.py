@@ -11,16 +11,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from infra.video import Frames
-
 POOR = 1.5  # above this ratio a seam is repaired
-FLOOR = 0.5  # levels of 255: a step below it is noise, and nothing is measured against it
-BLEND = 0.2  # share of the whole that is blended
+SHOWS = 2.5  # above this ratio a blend still shows: not as a jump, but as a dissolve
+# Levels of 255: a step below is not seen, and nothing is measured against it. The eye forgives
+# less between frames than between columns.
+FLOOR, COLUMN_FLOOR = 0.5, 2.0
+BLENDS = (0.2, 0.3, 0.4)  # shares of the whole that are blended: no more than it takes
 
 
 @dataclass(frozen=True, kw_only=True)
 class Seam:
-    """`before` and `after` are ratios; equal when nothing was repaired. `removed`: frames or
+    """`before` and `after` are ratios; equal when nothing was repaired. After a repair it is one
+    plus the largest step that the blend added anywhere, the seam included. `removed`: frames or
     columns that went into the blend."""
 
     before: float
@@ -40,15 +42,21 @@ class Seam:
         }
 
 
-def seam_ratio(values: npt.NDArray[Any], axis: int = 0) -> float:
+def seam_ratio(values: npt.NDArray[Any], axis: int = 0, floor: float = FLOOR) -> float:
     """The mean absolute difference between the last and the first along `axis`, over the median
     of those between neighbours. Fewer than three have no median: 0 then."""
-    values = np.moveaxis(values, axis, 0)
-    if len(values) < 3:
-        return 0.0
-    steps = [_difference(a, b) for a, b in itertools.pairwise(values)]
-    seam = _difference(values[-1], values[0])
-    return seam / max(float(np.median(steps)), FLOOR)
+    steps = _steps(np.moveaxis(values, axis, 0))
+    return float(steps[0] / _ordinary(steps, floor)) if len(steps) > 2 else 0.0
+
+
+def _steps(values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """How far each one is from the one before it; the first, from the last."""
+    pairs = itertools.pairwise([values[-1], *values])
+    return np.array([_difference(one, two) for one, two in pairs])
+
+
+def _ordinary(steps: npt.NDArray[np.float64], floor: float) -> float:
+    return max(float(np.median(steps[1:])), floor)
 
 
 def _difference(one: npt.NDArray[Any], two: npt.NDArray[Any]) -> float:
@@ -62,17 +70,34 @@ def cross_blend(values: npt.NDArray[Any], overlap: int, axis: int = 0) -> npt.ND
     kept = len(values) - overlap
     out = values[:kept].astype(np.float32)
     shape = (overlap,) + (1,) * (values.ndim - 1)
-    weight = ((np.arange(overlap) + 0.5) / overlap).reshape(shape).astype(np.float32)
+    # The jump from last to first is dealt out evenly over the blend.
+    weight = ((np.arange(overlap) + 1) / (overlap + 1)).reshape(shape).astype(np.float32)
     out[:overlap] = weight * out[:overlap] + (1 - weight) * values[kept:].astype(np.float32)
     blended = np.clip(np.rint(out), 0, 255).astype(values.dtype)
     return np.moveaxis(blended, 0, axis)
 
 
-def seamless(frames: Frames) -> tuple[Frames, Seam]:
-    """A loop (T, H, W, 3), repaired when its seam is poor."""
-    before = seam_ratio(frames)
-    overlap = round(len(frames) * BLEND)
-    if before <= POOR or overlap < 1 or len(frames) - overlap < 3:
-        return frames, Seam(before=before, after=before)
-    repaired = cross_blend(frames, overlap)
-    return repaired, Seam(before=before, after=seam_ratio(repaired), removed=overlap)
+def _added(steps: npt.NDArray[np.float64], blended: npt.NDArray[np.float64], overlap: int) -> float:
+    """The most that a step of the blend exceeds those of the two parts that it blends."""
+    kept = len(blended)
+    own, other = np.append(0.0, steps[1 : overlap + 1]), np.append(steps[kept:], 0.0)
+    return max(0.0, float((blended[: overlap + 1] - np.maximum(own, other)).max()))
+
+
+def seamless(
+    values: npt.NDArray[Any], axis: int = 0, floor: float = FLOOR
+) -> tuple[npt.NDArray[Any], Seam]:
+    """A loop, such as frames (T, H, W, 3), repaired along `axis` when its seam is poor."""
+    values = np.moveaxis(values, axis, 0)
+    steps = _steps(values)
+    before = seam_ratio(values, 0, floor)
+    found, seam = values, Seam(before=before, after=before)
+    for share in BLENDS:
+        overlap = round(len(values) * share)
+        if seam.after <= POOR or overlap < 1 or len(values) - overlap < 3:
+            break
+        blended = cross_blend(values, overlap)
+        after = 1 + _added(steps, _steps(blended), overlap) / _ordinary(steps, floor)
+        if after < seam.after:
+            found, seam = blended, Seam(before=before, after=after, removed=overlap)
+    return np.moveaxis(found, 0, axis), seam

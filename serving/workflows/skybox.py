@@ -12,7 +12,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from infra.video import Frames
-from serving.workflows.loops import BLEND, POOR, Seam, cross_blend, seam_ratio
+from serving.workflows.loops import COLUMN_FLOOR, Seam, seamless
 
 POLE = 0.06  # share of the height that is drawn together towards each pole
 # For each face: the direction of its middle, of its right edge, of its top edge.
@@ -39,15 +39,8 @@ class Sky:
 def equirectangular(picture: Frames, height: int) -> Sky:
     """A picture of any size as a sky of (height, 2 height) whose sides meet and whose poles are
     points."""
-    before = seam_ratio(picture, axis=1)
-    wide, removed = picture, 0
-    if before > POOR:
-        removed = max(2, round(picture.shape[1] * BLEND))
-        wide = cross_blend(picture, removed, axis=1)
-    sky = _gathered_poles(_resized(wide, height))
-    return Sky(
-        picture=sky, wrap=Seam(before=before, after=seam_ratio(sky, axis=1), removed=removed)
-    )
+    wide, wrap = seamless(picture, axis=1, floor=COLUMN_FLOOR)
+    return Sky(picture=_gathered_poles(_resized(wide, height)), wrap=wrap)
 
 
 def _resized(picture: Frames, height: int) -> Frames:

@@ -12,6 +12,8 @@ from typing import Any
 
 import opentimelineio as otio
 import pytest
+import webvtt
+from PIL import Image
 
 from infra.catalog import Catalog
 from serving.workflows.state import State
@@ -203,3 +205,29 @@ def test_a_retake_cascades_to_the_shots_that_go_on_from_it(world: Any) -> None:
     assert (a["chosen"], b["chosen"], b["takes"][1]["parent"]) == (3, 2, "a/3")
     assert [r.prompt for r in world.generator.requests[-2:]] == ["a quay", "a gull"]
     assert b["continuity_is_stale"] is False
+
+
+def test_a_games_pictures_loops_and_scenes_come_from_jobs_of_their_kinds(
+    world: Any, tmp_path: Path
+) -> None:
+    shots = [{"id": "a", "prompt": "a gate", "seconds": 1,
+              "dialogue": [{"speaker": "M", "text": "<i>Halt</i>"}]}]  # fmt: skip
+    items = [
+        {"type": "skybox", "id": "dusk", "prompt": "dusk", "height": 32},
+        {"type": "flipbook", "id": "torch", "prompt": "fire", "rows": 2, "columns": 4, "tile": 32},
+        {"type": "cutscene", "id": "intro", "shots": shots},
+    ]
+    plan = {"title": "Torchlight", "size": "48x32", "fps": 8, "items": items}
+    begun = post(world, "game", plan).json()["id"]
+    found = followed(world, begun, ended)
+    kinds = {shot["id"]: shot["takes"][0]["video_id"].partition("_")[0] for shot in found["shots"]}
+    assert kinds == {"dusk": "image", "torch": "video", "intro_a": "video"}
+    with bundle(world, begun) as archive:
+        archive.extractall(tmp_path)
+    with Image.open(tmp_path / "skyboxes/dusk/equirectangular.png") as sky:
+        assert sky.size == (64, 32)
+    with Image.open(tmp_path / "flipbooks/torch/torch.png") as sheet:
+        assert sheet.size == (128, 64)
+    (caption,) = webvtt.read(tmp_path / "cutscenes/intro/a.vtt")
+    assert caption.voice == "M" and "<i>" not in caption.raw_text
+    assert found["metrics"]["torch"]["repaired"] and "torch" in " ".join(found["notes"])

@@ -14,7 +14,7 @@ from PIL import Image
 
 from serving.workflows import cutscene, flipbook, skybox
 from serving.workflows.game import GamePlan, game
-from serving.workflows.loops import POOR, cross_blend, seam_ratio, seamless
+from serving.workflows.loops import COLUMN_FLOOR, POOR, SHOWS, cross_blend, seam_ratio, seamless
 from serving.workflows.plan import PlanError, read_plan
 from tests.unit.serving.film_takes import film, made
 
@@ -51,18 +51,19 @@ def test_a_seam_is_measured_against_ordinary_steps() -> None:
     closed, open_ = film(1, 24, 64, 48, loops=True), film(1, 24, 64, 48)
     assert seam_ratio(closed) < POOR < 3 < seam_ratio(open_)
     assert seam_ratio(closed[:2]) == 0 and seam_ratio(np.zeros((9, 4, 4, 3), np.uint8)) == 0
-    assert seamless(closed)[0] is closed
+    assert (seamless(closed)[0] == closed).all() and not seamless(closed)[1].is_repaired
     frames, seam = seamless(open_)
     assert seam.before > 3 and seam.after < seam.before / 2
     assert seam.removed == 24 - len(frames) > 0
-    assert (frames[-1] == open_[len(frames) - 1]).all()  # only the first ones are blended
+    assert (frames[seam.removed :] == open_[seam.removed : len(frames)]).all()  # not blended
 
 
 def test_a_cross_blend_goes_on_from_what_was_cut_off() -> None:
     values = np.arange(100, dtype=np.uint8)
     blended = cross_blend(values, 20)
     assert len(blended) == 80 and (blended[20:] == values[20:80]).all()
-    assert abs(int(blended[0]) - 80) <= 3  # what would have followed the last one
+    assert abs(int(blended[0]) - 80) <= 5  # nearly what followed the last one
+    assert np.diff(blended.astype(int)).min() >= -4  # the jump of 99 in 21 steps
 
 
 def test_a_poor_loop_is_mended_and_it_is_said(manifest: dict[str, Any]) -> None:
@@ -71,7 +72,7 @@ def test_a_poor_loop_is_mended_and_it_is_said(manifest: dict[str, Any]) -> None:
     with av.open(str(manifest["folder"] / "loops/water/water.mp4")) as container:
         frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
     assert len(frames) == found["frames"] == 32 - found["removed"]
-    assert seam_ratio(np.stack(frames)) == pytest.approx(found["seam_ratio"], abs=0.5)
+    assert seam_ratio(np.stack(frames)) <= found["seam_ratio"] + 0.5
     assert any(
         re.match(r"water: the seam was .* cross-blended", note) for note in manifest["notes"]
     )
@@ -121,7 +122,8 @@ def test_a_skys_sides_meet_and_its_faces_join(manifest: dict[str, Any]) -> None:
         sky = np.asarray(picture).astype(int)
     assert sky.shape == (64, 128, 3)
     found = manifest["metrics"]["dusk"]
-    assert found["repaired"] and found["seam_ratio"] < POOR < found["seam_ratio_before_repair"]
+    assert found["repaired"] and found["seam_ratio"] < SHOWS < found["seam_ratio_before_repair"]
+    assert seam_ratio(sky, 1, COLUMN_FLOOR) < POOR
     assert np.ptp(sky[0], axis=0).max() <= 1 and np.ptp(sky[-1], axis=0).max() <= 1
     for name in skybox.FACES:
         with Image.open(folder / f"{name}.png") as face:
