@@ -172,7 +172,7 @@ class Runner:
         try:
             job, created = submit(self._service, row, job, take.key, begins)
         except ApiError as error:
-            if error.status == 429:
+            if error.status == 429 or error.status >= 500:  # full, or not able to say yes now
                 self._note(row, shot, take, str(error))
                 self._held[row.id] = time.monotonic() + FULL_S
                 return False
