@@ -174,13 +174,18 @@ class Server:
                     raise
 
     def download(self, path: str, target: Path) -> None:
-        with self._client.stream("GET", path) as reply:
-            if reply.status_code != 200:
-                reply.read()
-                raise InputError(_reason(reply))
-            with target.open("wb") as file:
-                for chunk in reply.iter_bytes():
-                    file.write(chunk)
+        import httpx
+
+        try:
+            with self._client.stream("GET", path) as reply:
+                if reply.status_code != 200:
+                    reply.read()
+                    raise InputError(_reason(reply))
+                with target.open("wb") as file:
+                    for chunk in reply.iter_bytes():
+                        file.write(chunk)
+        except httpx.TransportError as error:
+            raise InfrastructureError(f"the download broke off: {error}; run this again") from None
 
     def _json(self, method: str, path: str, **options: Any) -> dict[str, Any]:
         import httpx

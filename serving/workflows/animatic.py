@@ -14,7 +14,7 @@ MIN_WIDTH = 480  # smaller pictures are enlarged, or nobody could read the words
 BACK = (22, 24, 28)
 BRIGHT = (244, 243, 240)
 DIM = (150, 154, 160)
-TITLE_S = 1.5
+TITLE_SLATES = 3  # the title stays as long as so many slates
 
 
 def write_cut(panels: Sequence[Panel], fps: float, path: Path) -> None:
@@ -38,7 +38,7 @@ def _frames(panels: Sequence[Panel], title: str, fps: float, slate_s: float) -> 
     if slate_s > 0:
         seconds = sum(panel.num_frames for panel in panels) / fps
         card = look.card(title, [f"{len(panels)} shots", f"{seconds:.1f} s at {fps:g} fps"])
-        for _ in range(max(1, round(TITLE_S * fps))):
+        for _ in range(max(1, round(TITLE_SLATES * slate_s * fps))):
             yield card
     for panel in panels:
         if slate_s > 0:
