@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.commands import books, clips, keys, life, shots
+from flows.commands import books, clips, keys, life, shots, works
 from flows.commands.common import open_settings
 from flows.commands.plan import plan
 from infra.errors import InputError, ReelError
@@ -167,6 +167,7 @@ COMMANDS = (
     *(life.retry, life.lineage, life.captions, life.takedown),
     *(clips.search, clips.filters, clips.export),
     *(shots.shots, shots.calibrate),
+    *works.WORKS,
 )
 for command in COMMANDS:
     app.command()(command)

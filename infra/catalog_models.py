@@ -194,6 +194,36 @@ class Character(Base):
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
 
 
+class Workflow(Base):
+    """A plan that is being turned into a deliverable, shot by shot.
+
+    status: queued | in_progress | awaiting_review | completed | failed. `plan` is as it was sent,
+    but its pictures are files; `state` is a `serving.workflows.state.State`. The folder
+    MEDIA/{id}/ holds everything.
+    """
+
+    __tablename__ = "workflows"
+    __table_args__ = (
+        Index("ix_workflows_owner", "owner", "created_at"),
+        Index("ix_workflows_status", "status"),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    kind: Mapped[str]
+    owner: Mapped[str] = mapped_column(default="")
+    quota_device_s: Mapped[float | None]
+    title: Mapped[str]
+    status: Mapped[str] = mapped_column(default="queued")
+    plan: Mapped[dict[str, Any]]
+    state: Mapped[dict[str, Any]]
+    error_code: Mapped[str | None]
+    error_message: Mapped[str | None]
+    idempotency_key: Mapped[str | None] = mapped_column(unique=True)
+    request_hash: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    updated_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
 class ApiKey(Base):
     """A key that may call the API; only its hash is kept.
 

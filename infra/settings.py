@@ -42,6 +42,9 @@ class Settings(BaseSettings):
     api_keys: Literal["auto", "off", "required"] = Field(
         default="auto", description="auto asks for keys unless the host is loopback"
     )
+    api_key: SecretStr = Field(
+        default=SecretStr(""), description="key that `reel` itself calls the server with"
+    )
     queue_device_s: float = Field(
         default=4 * 3600, gt=0, description="estimated device time that may wait in the queue"
     )

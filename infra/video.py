@@ -97,6 +97,31 @@ def read_file_frames(
     return np.stack(pictures), fps
 
 
+def each_frame(source: Path | str | bytes, size: tuple[int, int] | None = None) -> Iterator[Frames]:
+    """The frames (H, W, 3) of a video file, one at a time; `size` as in `read_file_frames`.
+
+    Raises:
+        InputError: not a video or picture, or it does not decode.
+    """
+    with _open_video(source) as (container, stream):
+        for _, frame in _timed_frames(container, stream):
+            yield _to_rgb(frame, stream, size)
+
+
+def last_frame(source: Path | str | bytes) -> Frames:
+    """The last frame (H, W, 3) of a video file.
+
+    Raises:
+        InputError: not a video or picture, or it does not decode.
+    """
+    with _open_video(source) as (container, stream):
+        last = None
+        for _, last in _timed_frames(container, stream):  # noqa: B007 - the last one is wanted
+            pass
+        assert last is not None, "a stream without a frame raises"
+        return _to_rgb(last, stream, None)
+
+
 def write_mp4(frames: Iterable[Frames], fps: float, path: Path) -> None:
     """Write H.264 4:2:0 with the index in front, which every browser plays while loading.
 

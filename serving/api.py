@@ -31,6 +31,9 @@ from serving.service import MODEL, EngineLink, ModelInfo, Service
 from serving.videos import video_routes
 from serving.webhooks import Endpoints, webhook_routes
 from serving.wire import install, not_found
+from serving.workflows.routes import workflow_routes
+from serving.workflows.runner import Runner
+from serving.workflows.store import WorkflowStore
 
 STUDIO = Path(__file__).with_name("studio.html")
 # The page runs its own inline script and speaks to this server, nothing else.
@@ -67,12 +70,14 @@ def create_app(
     hosts = tuple(settings.private_hosts)
     pictures = Pictures(fetch_urls=settings.fetch_urls, private_hosts=hosts)
     metrics = Metrics(store, admission)
+    workflows = WorkflowStore(catalog, settings.media_dir, settings.media_ttl_s)
+    runner = Runner(service, workflows)
     # FastAPI's own pages load their scripts from another host.
     app = FastAPI(
         title="Reelwright",
         docs_url=None,
         redoc_url=None,
-        lifespan=_delivering(catalog, hosts, backoff),
+        lifespan=_working(Outbox(catalog, hosts, backoff), runner),
     )
     app.state.service = service
     app.add_middleware(Keys, catalog=catalog, required=settings.needs_keys)
@@ -85,23 +90,25 @@ def create_app(
         video_routes(service),
         image_routes(service, pictures),
         webhook_routes(Endpoints(catalog, hosts)),
+        workflow_routes(service, workflows, runner),
         _other_routes(service, metrics),
     ):
         app.include_router(router)
     return app
 
 
-def _delivering(
-    catalog: Catalog, hosts: tuple[str, ...], backoff: Backoff
+def _working(
+    *threads: Outbox | Runner,
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
-    """While the app runs, its outbox delivers."""
+    """While the app runs, its outbox delivers and its workflows go on."""
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        outbox = Outbox(catalog, hosts, backoff)
-        outbox.start()
+        for thread in threads:
+            thread.start()
         yield
-        await run_in_threadpool(outbox.stop)
+        for thread in threads:
+            await run_in_threadpool(thread.stop)
 
     return lifespan
 

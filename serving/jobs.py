@@ -22,7 +22,14 @@ from sqlalchemy import delete, func, literal, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from infra.catalog import Catalog
-from infra.catalog_models import Artifact, Character, GenerationJob, JobEvent, utc_now
+from infra.catalog_models import (
+    Artifact,
+    Character,
+    GenerationJob,
+    JobEvent,
+    Workflow,
+    utc_now,
+)
 from infra.errors import InputError, NotFoundError
 from serving.happenings import VIDEO_KINDS, ended, record
 from serving.leases import LEASE_S, MAX_ATTEMPTS, Claim, Leases, count
@@ -138,6 +145,12 @@ class JobStore(Leases):
         with self._catalog.session(read_only=True) as session:
             query = select(Artifact).where(Artifact.job_id == job_id).order_by(Artifact.id)
             return list(session.scalars(query))
+
+    def some(self, job_ids: Sequence[str]) -> dict[str, GenerationJob]:
+        """Those of the jobs that exist, by id."""
+        query = select(GenerationJob).where(GenerationJob.id.in_(job_ids))
+        with self._catalog.session(read_only=True) as session:
+            return {job.id: job for job in session.scalars(query)}
 
     def page(
         self,
@@ -256,6 +269,7 @@ class JobStore(Leases):
         with self._catalog.session(read_only=True) as session:
             known = set(session.scalars(select(GenerationJob.id)))
             known |= set(session.scalars(select(Character.id)))
+            known |= set(session.scalars(select(Workflow.id)))
         for path in paths:
             if path.name in known or path.stat().st_mtime > time.time() - ORPHAN_AGE_S:
                 continue

@@ -4,8 +4,9 @@ Decoders are the largest attack surface of a media server. Here a hostile file c
 this process: memory, CPU time, files and what it writes are limited, only plain containers and
 picture formats are opened, and FFmpeg is handed an open file and no protocol, so nothing in a file
 leads to another file or address. KIND is "video" (its facts; OUT is its middle frame as PNG),
-"picture" (OUT is the picture as upright RGB PNG) or "mask" (OUT is its alpha channel). Prints one
-JSON object: the facts, or {"error": sentence}; nothing at all when the file cannot be decoded.
+"picture" (OUT is the picture as upright RGB PNG), "art" (RGBA, where it is transparent) or "mask"
+(OUT is its alpha channel). Prints one JSON object: the facts, or {"error": sentence}; nothing at
+all when the file cannot be decoded.
 """
 
 import json
@@ -77,9 +78,9 @@ def _check_size(width: int, height: int, limits: dict[str, float]) -> None:
 
 
 def probe_picture(
-    path: Path, limits: dict[str, float], out: Path, *, alpha: bool = False
+    path: Path, limits: dict[str, float], out: Path, *, kind: str = "picture"
 ) -> dict[str, Any]:
-    """Width and height of the picture, which is stored as upright RGB PNG, or its `alpha` is.
+    """Width and height of the picture, which is stored as upright PNG, as its `kind` says.
 
     Raises:
         ValueError: its size is over a limit; the message goes on from the field's name.
@@ -98,11 +99,13 @@ def probe_picture(
             f"is {width}x{height} pixels; it must have sides of at least {limits['min_side']:g} "
             f"and at most {limits['max_pixels'] / 10**6:g} million pixels"
         )
-    if alpha and not image.has_transparency_data:
+    if kind == "mask" and not image.has_transparency_data:
         raise ValueError("has no alpha channel; make transparent what is to be made anew")
     try:
-        picture = ImageOps.exif_transpose(image).convert("RGBA" if alpha else "RGB")
-        picture = picture.getchannel("A") if alpha else picture
+        upright = ImageOps.exif_transpose(image)
+        keeps = kind == "mask" or (kind == "art" and upright.has_transparency_data)
+        picture = upright.convert("RGBA" if keeps else "RGB")
+        picture = picture.getchannel("A") if kind == "mask" else picture
     except ValueError as error:
         raise OSError("undecodable") from error
     picture.save(out, format="PNG", compress_level=1)
@@ -119,7 +122,7 @@ def _answer(kind: str, path: Path, limits: dict[str, float], out: Path | None) -
             # PyAV's errors are ValueErrors too; their text speaks of FFmpeg, not of the user.
             return {"error": "it cannot be decoded"}
     assert out is not None
-    return probe_picture(path, limits, out, alpha=kind == "mask")
+    return probe_picture(path, limits, out, kind=kind)
 
 
 def main(argv: list[str]) -> int:

@@ -17,7 +17,7 @@ from starlette.concurrency import run_in_threadpool
 
 from infra.catalog_models import GenerationJob
 from infra.errors import NotFoundError
-from serving.access import caller_of
+from serving.access import Caller, caller_of
 from serving.admission import Admission
 from serving.fields import Sampling
 from serving.happenings import VIDEO_KINDS
@@ -138,6 +138,17 @@ class Service:
         key = headers.get("idempotency-key")
         job.idempotency_key = _hash(who, key) if key else None
         is_retry = headers.get("x-stainless-retry-count", "0") != "0"
+        job, _ = self.queue(caller, job, folder, is_retry=is_retry)
+        return job
+
+    def queue(
+        self, caller: Caller, job: GenerationJob, folder: Path, *, is_retry: bool = False
+    ) -> tuple[GenerationJob, bool]:
+        """Queue `job` with the inputs in `folder`; see `JobStore.submit` for what it returns.
+
+        Raises:
+            ApiError: there is no room for it, or the quota is used up.
+        """
         target = self.store.folder(job.id)
         folder.replace(target)
         created = False
@@ -149,7 +160,7 @@ class Service:
                 shutil.rmtree(target, ignore_errors=True)
         if created:
             self.engine.notify()
-        return job
+        return job, created
 
     def _ask_policy(self, job: GenerationJob, folder: Path) -> None:
         texts = {"prompt": job.prompt, "negative_prompt": job.params.get("negative_prompt", "")}

@@ -56,10 +56,13 @@ def staging(media_dir: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-async def save_image(data: bytes, folder: Path, param: str, name: str = PICTURE) -> str:
+async def save_image(
+    data: bytes, folder: Path, param: str, name: str = PICTURE, *, alpha: bool = False
+) -> str:
     """Check a PNG, JPEG or WebP and store it as RGB PNG, under `name`, which is returned.
 
-    As MASK it has to have an alpha channel, and that is what is stored.
+    As MASK it has to have an alpha channel, and that is what is stored. With `alpha` it keeps its
+    transparency.
 
     Raises:
         ApiError: not such a picture, or too large.
@@ -75,7 +78,7 @@ async def save_image(data: bytes, folder: Path, param: str, name: str = PICTURE)
     path = folder / "arrived"
     path.write_bytes(data)
     limits = {"min_side": MIN_SIDE, "max_pixels": MAX_IMAGE_PIXELS}
-    kind = "mask" if name == MASK else "picture"
+    kind = "mask" if name == MASK else "art" if alpha else "picture"
     answer = await _ask_child(kind, path, limits, folder / name)
     path.unlink()
     if answer is None:

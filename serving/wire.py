@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 256 * 2**20
 MAX_JSON_BYTES = 2**20
+MAX_PLAN_BYTES = 48 * 2**20  # a workflow's plan carries its pictures
 # Requests that carry pictures and clips; every other body is small.
 REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 UPLOADS = (
@@ -29,6 +30,7 @@ UPLOADS = (
     "/v1/videos/characters",
     "/v1/images/edits",
 )
+PLANS = re.compile(r"/v1/workflows/[a-z]+(/estimate)?/?")
 
 
 class ApiError(Exception):
@@ -179,6 +181,8 @@ class BodyCap:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
         limit = self._limit if scope["path"].rstrip("/") in UPLOADS else self._small
+        if PLANS.fullmatch(scope["path"]):
+            limit = max(self._small, MAX_PLAN_BYTES)
         declared = dict(scope["headers"]).get(b"content-length", b"0")
         if declared.isdigit() and int(declared) > limit:
             return await _too_large(limit).reply()(scope, receive, send)

@@ -14,6 +14,7 @@ from tests.unit.infra.test_catalog import *  # noqa: F403 - the suite
 from tests.unit.infra.test_jobs import *  # noqa: F403
 from tests.unit.serving.test_job_store import *  # noqa: F403
 from tests.unit.serving.test_job_store import job
+from tests.unit.serving.test_workflow_store import *  # noqa: F403
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,1 @@
+"""Finished work for film, games, education and marketing: plans in, deliverables out."""
