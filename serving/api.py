@@ -18,11 +18,13 @@ from infra.catalog import Catalog
 from infra.settings import Settings
 from serving.access import Keys
 from serving.admission import Admission
+from serving.certificates import signing_identity
 from serving.characters import Characters, character_routes
 from serving.creation import creation_routes
 from serving.images import image_routes
 from serving.jobs import JobStore
 from serving.metrics import CONTENT_TYPE, Measured, Metrics
+from serving.origin import trained_on
 from serving.outbox import Backoff, Outbox
 from serving.pictures import Pictures
 from serving.service import MODEL, EngineLink, ModelInfo, Service
@@ -75,7 +77,7 @@ def create_app(
         video_routes(service),
         image_routes(service),
         webhook_routes(Endpoints(catalog, hosts)),
-        _other_routes(service, metrics),
+        _other_routes(service, metrics, settings),
     ):
         app.include_router(router)
     return app
@@ -96,8 +98,9 @@ def _delivering(
     return lifespan
 
 
-def _other_routes(service: Service, metrics: Metrics) -> APIRouter:
+def _other_routes(service: Service, metrics: Metrics, settings: Settings) -> APIRouter:
     router = APIRouter()
+    signing = signing_identity(settings)
     model = {
         "id": MODEL,
         "object": "model",
@@ -118,6 +121,12 @@ def _other_routes(service: Service, metrics: Metrics) -> APIRouter:
             raise not_found(f"There is no model {name[:80]!r}; there is {MODEL!r}.", "model")
         return model
 
+    @router.get("/v1/models/{name}/training")
+    def training(name: str) -> dict[str, Any]:
+        """What the served version was trained on, as far as it is known here."""
+        version = retrieve_model(name)["x_version"]
+        return {"object": "model.training", "version": version, **trained_on(settings, version)}
+
     @router.get("/metrics", include_in_schema=False)
     def prometheus() -> Response:
         return Response(metrics.page(), media_type=CONTENT_TYPE)
@@ -130,7 +139,12 @@ def _other_routes(service: Service, metrics: Metrics) -> APIRouter:
     async def health() -> JSONResponse:
         engine = await service.engine.health()
         healthy = bool(engine.get("healthy"))
-        body = {"status": "ok" if healthy else "unhealthy", "model": MODEL, **engine}
+        body = {
+            "status": "ok" if healthy else "unhealthy",
+            "model": MODEL,
+            **engine,
+            "provenance": {"certificate": signing.kind, "subject": signing.subject},
+        }
         return JSONResponse(body, 200 if healthy else 503)
 
     return router

@@ -82,6 +82,7 @@ class EngineReplica:
         from modeling.bundle import load_bundle
         from modeling.generate import Generator
         from serving.engine import Engine
+        from serving.provenance import Provenance
 
         def load() -> Generator:
             torch.set_num_threads(settings.cpu_count)
@@ -92,7 +93,8 @@ class EngineReplica:
         catalog = Catalog(settings.catalog_url)
         catalog.migrate()
         store = JobStore(catalog, settings.media_dir, settings.media_ttl_s)
-        self._engine = Engine(store, load, model.version)
+        seal = Provenance(settings).seal
+        self._engine = Engine(store, load, model.version, seal)
         self._engine.start()
 
     def notify(self) -> None:

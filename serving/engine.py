@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from infra.catalog_models import utc_now
+from infra.catalog_models import Artifact, GenerationJob, utc_now
 from infra.errors import InputError
 from modeling.generate import GenerationCancelled
 from serving.endings import Endings
@@ -33,6 +33,8 @@ POLL_S = 0.05
 BEAT_S = 0.2
 SWEEP_S = 2.0
 PAUSE_AFTER_ERROR_S = 1.0
+
+Seal = Callable[[GenerationJob, list[Artifact]], None]
 
 
 class Watch:
@@ -88,12 +90,20 @@ class Engine:
             engine's own thread calls it and is the only one that computes: OpenMP keeps a team for
             each thread that does, and a second team nearly doubles the time of a small model.
         version: the registered version that `health` reports.
+        seal: signs the files of a job before it is recorded as done (`serving.provenance`).
     """
 
-    def __init__(self, store: JobStore, load: Callable[[], Generates], version: str) -> None:
+    def __init__(
+        self,
+        store: JobStore,
+        load: Callable[[], Generates],
+        version: str,
+        seal: Seal = lambda _job, _artifacts: None,
+    ) -> None:
         self._store = store
         self._load = load
         self._version = version
+        self._seal = seal
         self.owner = f"{platform.node()}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
         self._endings = Endings()
         self._wake = threading.Event()
@@ -195,6 +205,7 @@ class Engine:
         folder = self._store.folder(job.id)
         try:
             rendered = render(self._generator, job, folder, claim.attempt, watch.report)
+            self._seal(job, rendered.artifacts)
             if self._store.complete(claim, rendered.artifacts, _timings(claim, rendered)):
                 for earlier in range(1, claim.attempt):
                     discard(folder, earlier)

@@ -115,7 +115,7 @@ def test_no_name_on_the_disk_is_a_users(world) -> None:
                 world.finish(reply.json()["id"])
     assert [name for name in world.files() if not OURS.fullmatch(name)] == []
     beside = {path.name for path in world.settings.home.iterdir()}
-    assert beside <= {"catalog.db", "catalog.db-wal", "catalog.db-shm", "media"}
+    assert beside <= {"catalog.db", "catalog.db-wal", "catalog.db-shm", "media", "provenance"}
     assert not (world.settings.home.parent / "evil.png").exists()
 
 

@@ -17,6 +17,7 @@ from infra.settings import Settings
 from serving.api import create_app
 from serving.engine import Engine
 from serving.jobs import JobStore
+from serving.provenance import Provenance
 from serving.service import ModelInfo
 
 
@@ -93,7 +94,7 @@ def running(catalog: Catalog, home: Path, **options: Any) -> Iterator[World]:
     settings = Settings(home=home, **options)
     store = JobStore(catalog, settings.media_dir, ttl_s=3600, lease_s=60)
     generator = FakeGenerator()
-    engine = Engine(store, lambda: generator, "3")
+    engine = Engine(store, lambda: generator, "3", Provenance(settings).seal)
     model = ModelInfo(version="3", size=(48, 32), fps=FPS)
     app = create_app(settings, catalog, model, LocalEngine(engine))
     engine.start()
