@@ -7,11 +7,10 @@ An unmodified openai client works with base_url="http://127.0.0.1:8000/v1".
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
-from fastapi.responses import HTMLResponse, JSONResponse, Response
+from fastapi.responses import JSONResponse, Response
 from starlette.concurrency import run_in_threadpool
 
 from infra.catalog import Catalog
@@ -28,17 +27,11 @@ from serving.origin import trained_on
 from serving.outbox import Backoff, Outbox
 from serving.pictures import Pictures
 from serving.service import MODEL, EngineLink, ModelInfo, Service
+from serving.studio_page import studio_routes
+from serving.tracing import Traced, Tracing
 from serving.videos import video_routes
 from serving.webhooks import Endpoints, webhook_routes
 from serving.wire import install, not_found
-
-STUDIO = Path(__file__).with_name("studio.html")
-# The page runs its own inline script and speaks to this server, nothing else.
-STUDIO_POLICY = (
-    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
-    "connect-src 'self'; media-src 'self'; img-src 'self' data:; form-action 'none'; "
-    "base-uri 'none'; frame-ancestors 'none'"
-)
 
 
 def create_app(
@@ -54,7 +47,8 @@ def create_app(
 
     `behind_proxy`: the server in front sets request ids on replies, as Ray Serve does.
     """
-    store = JobStore(catalog, settings.media_dir, settings.media_ttl_s)
+    tracing = Tracing(settings)
+    store = JobStore(catalog, settings.media_dir, settings.media_ttl_s, tracing=tracing)
     admission = Admission(queue_device_s=settings.queue_device_s, steps=model.steps)
     service = Service(store=store, model=model, engine=engine, admission=admission)
     characters = Characters(catalog, settings.media_dir)
@@ -66,11 +60,12 @@ def create_app(
         title="Reelwright",
         docs_url=None,
         redoc_url=None,
-        lifespan=_delivering(catalog, hosts, backoff),
+        lifespan=_running(catalog, hosts, backoff, tracing),
     )
     app.add_middleware(Keys, catalog=catalog, required=settings.needs_keys)
     install(app, behind_proxy=behind_proxy)
     app.add_middleware(Measured, metrics=metrics)
+    app.add_middleware(Traced, tracing=tracing)
     for router in (
         character_routes(characters),
         creation_routes(service, pictures, characters),
@@ -78,15 +73,16 @@ def create_app(
         image_routes(service),
         webhook_routes(Endpoints(catalog, hosts)),
         _other_routes(service, metrics, settings),
+        studio_routes(),
     ):
         app.include_router(router)
     return app
 
 
-def _delivering(
-    catalog: Catalog, hosts: tuple[str, ...], backoff: Backoff
+def _running(
+    catalog: Catalog, hosts: tuple[str, ...], backoff: Backoff, tracing: Tracing
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
-    """While the app runs, its outbox delivers."""
+    """While the app runs, its outbox delivers; at the end, the last spans go out."""
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -94,6 +90,7 @@ def _delivering(
         outbox.start()
         yield
         await run_in_threadpool(outbox.stop)
+        await run_in_threadpool(tracing.close)
 
     return lifespan
 
@@ -130,10 +127,6 @@ def _other_routes(service: Service, metrics: Metrics, settings: Settings) -> API
     @router.get("/metrics", include_in_schema=False)
     def prometheus() -> Response:
         return Response(metrics.page(), media_type=CONTENT_TYPE)
-
-    @router.get("/", include_in_schema=False)
-    def studio() -> HTMLResponse:
-        return HTMLResponse(STUDIO.read_text(), headers={"content-security-policy": STUDIO_POLICY})
 
     @router.get("/healthz")
     async def health() -> JSONResponse:

@@ -23,6 +23,7 @@ from serving.api import create_app
 from serving.jobs import JobStore
 from serving.redaction import redact_logs
 from serving.service import ModelInfo
+from serving.tracing import Tracing, trace_logs
 
 APP = "reel"
 CPUS = 0.1
@@ -64,6 +65,7 @@ class Gateway:
     def __init__(self, settings: Settings, model: ModelInfo, engine: DeploymentHandle[Any]) -> None:
         logging.basicConfig(level=logging.INFO)
         redact_logs()
+        trace_logs()
         self._settings, self._model, self._engine = settings, model, engine
 
     def __serve_build_asgi_app__(self) -> FastAPI:
@@ -90,9 +92,11 @@ class EngineReplica:
 
         logging.basicConfig(level=logging.INFO)
         redact_logs()
+        trace_logs()
         catalog = Catalog(settings.catalog_url)
         catalog.migrate()
-        store = JobStore(catalog, settings.media_dir, settings.media_ttl_s)
+        tracing = Tracing(settings)
+        store = JobStore(catalog, settings.media_dir, settings.media_ttl_s, tracing=tracing)
         seal = Provenance(settings).seal
         self._engine = Engine(store, load, model.version, seal)
         self._engine.start()

@@ -26,6 +26,7 @@ from serving.endings import Endings
 from serving.jobs import Claim, JobStore
 from serving.redaction import trace
 from serving.render import Generates, Rendered, render
+from serving.tracing import working
 
 log = logging.getLogger(__name__)
 
@@ -185,6 +186,10 @@ class Engine:
             self._store.remove_orphans()
 
     def _work(self, claim: Claim) -> None:
+        with working(claim.job):
+            self._run(claim)
+
+    def _run(self, claim: Claim) -> None:
         self._busy = claim.job.id
         before = time.monotonic()
         try:

@@ -21,6 +21,7 @@ from serving.admission import Admission
 from serving.fields import Sampling
 from serving.happenings import VIDEO_KINDS
 from serving.jobs import UNFINISHED, JobStore
+from serving.tracing import trace_id
 from serving.wire import ApiError, not_found
 
 MODEL = "reel-generator"
@@ -195,6 +196,7 @@ class Service:
             "x_extends_video_id": job.params.get("extends"),
             "x_given": job.params.get("given"),
             "x_character_id": job.params.get("character"),
+            "x_trace_id": trace_id(job),
             "x_estimate_s": None if job.estimate_s is None else round(job.estimate_s, 3),
         }
 
