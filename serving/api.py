@@ -122,7 +122,11 @@ def _other_routes(service: Service, metrics: Metrics, settings: Settings) -> API
     def training(name: str) -> dict[str, Any]:
         """What the served version was trained on, as far as it is known here."""
         version = retrieve_model(name)["x_version"]
-        return {"object": "model.training", "version": version, **trained_on(settings, version)}
+        return {
+            "object": "model.training",
+            "version": version,
+            **trained_on(settings.home, version),
+        }
 
     @router.get("/metrics", include_in_schema=False)
     def prometheus() -> Response:

@@ -22,6 +22,7 @@ from infra.tracking import Tracking
 from modeling.bundle import load_bundle
 from modeling.generate import Generator
 from serving.app import APP, application, start_http
+from serving.origin import record_training
 from serving.service import ModelInfo
 
 HEALTHY_WITHIN_S = 300.0
@@ -35,6 +36,7 @@ def main(context: JobContext) -> dict[str, Any]:
     version = str(context.spec["version"])
     context.progress(0, 3, f"fetching version {version}")
     bundle = fetch(settings, version)
+    record_training(settings, version)
     info = describe(bundle, version)
     context.progress(1, 3, f"starting version {version}")
     connect(settings)

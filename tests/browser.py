@@ -73,10 +73,12 @@ class Page:
         return answer["result"].get("value")
 
     def wait(self, condition: str) -> Any:
-        """The value of an expression once it is true."""
+        """The value of an expression once it is true; of a node, just that it is there."""
+        shown = "found instanceof Node ? true : found"
+        asked = f"(() => {{ try {{ const found = {condition}; return {shown} }} catch {{ }} }})()"
         deadline = time.monotonic() + WITHIN_S
         while time.monotonic() < deadline:
-            if found := self.run(f"(() => {{ try {{ return {condition} }} catch {{ }} }})()"):
+            if found := self.run(asked):
                 return found
             time.sleep(0.05)
         text = self.run("document.body.innerText")

@@ -4,7 +4,7 @@ import { call, key, setKey } from "/studio/api.js";
 import { $, el, plural } from "/studio/dom.js";
 
 export function startAbout(model) {
-  $("model").replaceChildren(`version ${model.x_version}`, el("span", { className: "model-more" }, " · what is it?"));
+  $("model").replaceChildren(`version ${model.x_version}`, el("span", { className: "model-more" }, "what is it?"));
   $("model").onclick = async () => {
     $("about").showModal();
     const [training, health] = await Promise.all([

@@ -7,6 +7,7 @@ const FOLLOWED = 3; // browsers keep few connections to one host
 const LOOK_MS = 1500;
 const cards = new Map();
 const following = new Set();
+const said = new Map(); // the prompt of each video that was seen
 let last = null, act = () => {};
 
 export async function startGallery(onact, canEdit) {
@@ -18,6 +19,7 @@ export async function startGallery(onact, canEdit) {
 
 export async function page(after) {
   const list = await call(`/v1/videos?limit=24${after ? `&after=${after}` : ""}`);
+  list.data.forEach(video => said.set(video.id, video.prompt));
   list.data.forEach(video => show(video, false));
   last = list.last_id ?? last;
   $("older").hidden = !list.has_more;
@@ -46,6 +48,7 @@ export function show(video, before = true) {
     before ? $("gallery").prepend(card.node) : $("gallery").append(card.node);
     count();
   }
+  said.set(video.id, video.prompt);
   const was = card.video?.status;
   card.video = video;
   if (was !== video.status) {
@@ -115,7 +118,7 @@ function about(card) {
 }
 
 function parent(word, id) {
-  const link = el("a", { className: "chip", href: `#${id}` }, `${word} `, cards.get(id)?.video.prompt.slice(0, 40) ?? id.slice(-8));
+  const link = el("a", { className: "chip", href: `#${id}` }, `${word} `, said.get(id)?.slice(0, 40) ?? id.slice(-8));
   link.onclick = event => {
     event.preventDefault();
     attempt(async () => {

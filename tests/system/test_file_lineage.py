@@ -14,6 +14,7 @@ from infra.job_files import write_json
 from infra.lake import Lake
 from infra.settings import Settings
 from serving.delivery import artifact, write_picture
+from serving.origin import record_training, trained_on
 from serving.provenance import Provenance
 from tests.system import test_lineage
 
@@ -120,3 +121,14 @@ def test_a_file_of_nobody_is_one_sentence(lake: Lake, own_home: Settings, tmp_pa
     (tmp_path / "x.png").write_bytes(b"junk")
     with pytest.raises(NotFoundError, match="carries no provenance of ours"):
         lineage.trace(own_home, str(tmp_path / "x.png"))
+
+
+def test_a_server_knows_what_its_version_was_trained_on(made: Path, own_home: Settings) -> None:
+    assert trained_on(own_home.home, "1")["licences"] is None
+    record_training(own_home, "1")
+    known = trained_on(own_home.home, "1")
+    assert (known["release"], known["mlflow_run_id"]) == ("r1", "run")
+    assert (known["films"], known["clips"], known["licences"]) == (2, 6, {"": 1, "CC0": 1})
+    assert known["hours"] == round(12 / 3600, 4)
+    record_training(own_home, "7")  # of a release that is not here
+    assert trained_on(own_home.home, "7")["films"] is None
