@@ -34,12 +34,18 @@ export const WORKS = {
     name: "Game",
     about: "Loops, sprite sheets, skyboxes and plates that an engine opens as they are.",
     gives: "Seamless loops, flipbook sheets with engine metadata, skyboxes and plates, each with its seam measured.",
-    fields: [
-      ["title", "Title", "text", { required: true, maxLength: 300 }],
-      STYLE,
-      SEED,
-    ],
-    groups: [],
+    fields: [["title", "Title", "text", { required: true, maxLength: 300 }], STYLE, SEED],
+    groups: [{ name: "items", one: "Asset", id: "a", by: "type", fields: [
+      ["type", "Kind", "select", { options: [["loop", "Loop"], ["flipbook", "Flipbook (sprite sheet)"], ["plate", "Background plate"], ["skybox", "Skybox"]] }],
+      ["prompt", "What is seen", "area"],
+      ["seconds", "Seconds", "number", { min: 1, max: 60, placeholder: "4", when: "loop plate" }],
+      ["rows", "Rows", "number", { min: 1, max: 32, placeholder: "8", when: "flipbook" }],
+      ["columns", "Columns", "number", { min: 1, max: 32, placeholder: "8", when: "flipbook" }],
+      ["tile", "Tile, pixels", "number", { min: 16, max: 512, step: 2, placeholder: "128", when: "flipbook" }],
+      ["alpha", "Cut out", "select", { options: [["none", "nothing"], ["luma", "light on black"]], when: "flipbook" }],
+      ["height", "Height, pixels", "number", { min: 32, max: 1024, step: 2, placeholder: "512", when: "skybox" }],
+    ] }],
+    finish: plan => ({ ...plan, items: plan.items?.filter(item => item.prompt) ?? [] }),
   },
   lesson: {
     name: "Lesson",
@@ -68,9 +74,16 @@ export const WORKS = {
     gives: "A film for each audience, language and aspect, thumbnails, checks for contrast and safe areas, manifest.csv.",
     fields: [
       ["title", "Title", "text", { required: true, maxLength: 300 }],
-      STYLE,
+      ["prompt", "What is seen", "area", { required: true, placeholder: "a runner at dawn" }],
+      SECONDS,
+      ["aspects", "Aspects, with commas", "list", { value: "16:9, 1:1, 9:16" }],
+      ["brand.color", "Brand colour", "text", { pattern: "#[0-9A-Fa-f]{6}", placeholder: "#c2410c" }],
+      ["brand.legal", "Legal line", "text"],
       SEED,
     ],
-    groups: [],
+    groups: [
+      { name: "audiences", one: "Audience", fields: [["id", "Name", "text", { pattern: "[A-Za-z0-9_-]+", placeholder: "trail" }], ["scene", "What they see", "text", { placeholder: "forest path" }]] },
+      { name: "locales", one: "Language", fields: [["id", "Tag", "text", { placeholder: "en" }], ["headline", "Headline"], ["cta", "Call to action"]] },
+    ],
   },
 };

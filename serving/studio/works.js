@@ -52,6 +52,13 @@ function newPage(kind) {
 }
 
 function input([name, text, type = "text", props = {}]) {
+  const { when, ...plain } = props;
+  const node = bare(name, text, type, plain);
+  if (when) node.dataset.when = when;
+  return node;
+}
+
+function bare(name, text, type, props) {
   if (type === "check") return el("label", { className: "check" }, el("input", { type: "checkbox", name, checked: props.value ?? false }), text);
   if (type === "area") return el("label", {}, text, el("textarea", { name, rows: 2, ...props }));
   if (type === "select") return el("label", {}, text, el("select", { name }, ...props.options.map(([value, words]) => el("option", { value }, words))));
@@ -68,6 +75,9 @@ function rows(group) {
     item.append(el("div", { className: "row" }, title, button("Remove", () => { item.remove(); number(); }, { ariaLabel: `Remove ${group.one.toLowerCase()} ${index}` })),
       ...group.fields.filter(([, , type]) => type === "area").map(input),
       el("div", { className: "grid" }, ...group.fields.filter(([, , type]) => type !== "area").map(input)));
+    const kind = group.by && item.querySelector(`[name="${group.by}"]`);
+    const fit = () => item.querySelectorAll("[data-when]").forEach(node => { node.hidden = !node.dataset.when.split(" ").includes(kind.value); });
+    if (kind) { kind.onchange = fit; fit(); }
     list.append(item);
     return item;
   };
@@ -84,6 +94,7 @@ function values(scope, fields) {
   for (const [name, , type] of fields) {
     const node = scope.querySelector(`[name="${name}"]`);
     const text = node.value.trim();
+    if (node.closest("[hidden]")) continue;
     if (type === "check") { if (node.checked) put(found, name, true); }
     else if (text === "") continue;
     else if (type === "number") put(found, name, Number(text));
