@@ -47,6 +47,7 @@ def trace_file(settings: Settings, catalog: "Catalog", lineage: "Lineage", path:
             f"{str(path)!r} carries no provenance of ours, and no job here made these bytes"
         )
     jobs = _jobs(catalog, job_id)
+    parts = seen.claims.get("made_from", "").split()[:MAX_PARENTS]
     version = (jobs[0]["model_version"] if jobs else "") or seen.claims.get("model_version", "")
     return {
         "file": str(path),
@@ -61,6 +62,7 @@ def trace_file(settings: Settings, catalog: "Catalog", lineage: "Lineage", path:
         "job_id": job_id,
         "job": jobs[0] if jobs else None,
         "parents": jobs[1:],
+        "made_from": [job for part in parts for job in _jobs(catalog, part)[:1]],
         "contradictions": _contradictions(seen.claims, seen.plain_id, job_id, jobs),
         **_model(settings, lineage, version, seen.claims.get("release", "")),
     }
@@ -154,8 +156,12 @@ def describe_file(found: Row) -> Iterator[str]:
 
 def _jobs_lines(found: Row) -> Iterator[str]:
     job = found["job"]
+    for part in found["made_from"]:
+        of = f"{part['kind']}, seed {part['seed']}: {part['prompt'][:80]}"
+        yield f"  made from {part['id']}, {of}"
     if job is None:
-        yield f"  job       {found['job_id']}, which is deleted or of another home"
+        known = "put together from these" if found["made_from"] else "deleted or of another home"
+        yield f"  job       {found['job_id']}, which is {known}"
         return
     yield f"  job       {job['id']}, {job['kind']}, {job['created_at']}, seed {job['seed']}"
     yield f"            {job['prompt'][:200]}"

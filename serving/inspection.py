@@ -10,6 +10,7 @@ import c2pa
 from serving.plain_id import read_plain_id
 from serving.provenance import GENERATION
 
+MAX_CLAIM = 20_000  # characters; a work names all jobs that it was made from
 READING: dict[str, Any] = {"verify": {"remote_manifest_fetch": False, "ocsp_fetch": False}}
 
 
@@ -75,5 +76,5 @@ def _claims(manifest: dict[str, Any]) -> dict[str, str]:
     for assertion in manifest.get("assertions", []):
         data = assertion.get("data")
         if assertion.get("label") == GENERATION and isinstance(data, dict):
-            return {str(name): str(text)[:200] for name, text in data.items()}
+            return {str(name): str(text)[:MAX_CLAIM] for name, text in data.items()}
     return {}

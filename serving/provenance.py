@@ -23,6 +23,7 @@ from serving.plain_id import TERMS, plain_id
 
 GENERATOR = {"name": "Reelwright", "version": "0.1.0"}
 GENERATION = "org.reelwright.generation"  # the label of our assertion
+SIGNED = (".mp4", ".png", ".webp", ".jpeg", ".jpg")
 OPTIONS = {
     # The files are small pictures themselves, and the tests verify what the signer writes.
     "builder": {"thumbnail": {"enabled": False}},
@@ -50,13 +51,32 @@ class Provenance:
             c2pa.C2paError: a file cannot be signed; it must not be published then.
         """
         facts = self.facts(job)
-        composite = job.params.get("input") is not None and job.kind not in ("video", "image")
+        # An extended or edited clip that no job here made is somebody's own footage.
+        composite = job.parent_id is None and (
+            job.kind not in ("video", "image") or "clip" in job.params
+        )
         for artifact in artifacts:
             path = self._media_dir / artifact.path
-            self.sign(path, facts, composite=composite and job.parent_id is None)
+            self.sign(path, facts, composite=composite)
             with path.open("rb") as handle:
                 artifact.sha256 = hashlib.file_digest(handle, "sha256").hexdigest()
             artifact.size_bytes = path.stat().st_size
+
+    def seal_work(self, work_id: str, jobs: Iterable[GenerationJob], paths: Iterable[Path]) -> None:
+        """Sign files that were put together from the files of several jobs.
+
+        Text files and other formats that carry no signature are left as they are.
+        """
+        made_from = list(jobs)
+        facts = {
+            "job": work_id,
+            "made_from": " ".join(job.id for job in made_from),
+            **self._facts_of(made_from[0].model_version if made_from else ""),
+            "certificate": self.identity.kind,
+        }
+        for path in paths:
+            if path.suffix.lower() in SIGNED:
+                self.sign(path, facts, composite=True)
 
     def facts(self, job: GenerationJob) -> dict[str, str]:
         """Our assertion about the files of `job`; it names no user and quotes no prompt."""

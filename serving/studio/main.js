@@ -65,6 +65,7 @@ function route() {
   $("create").hidden = kind !== "create";
   $("work").hidden = kind === "create";
   problem("");
+  scrollTo(0, 0);
   if (kind !== "create") attempt(() => openWork(kind));
 }
 

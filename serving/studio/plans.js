@@ -19,10 +19,10 @@ export const WORKS = {
     ],
     groups: [{ name: "shots", one: "Shot", id: "s", fields: [
       ["prompt", "What is seen", "area"],
+      ["dialogue", "Dialogue", "area", { rows: 1 }],
       SECONDS,
       ["camera", "Camera", "text", { placeholder: "dolly in" }],
-      ["dialogue", "Dialogue"],
-      ["continuity", "Begins", "select", { options: [["", "anew"], ["previous", "where the last ended"]] }],
+      ["continuity", "Begins", "select", { options: [["", "anew"], ["previous", "from the last"]] }],
     ] }],
     finish(plan) {
       plan.shots = plan.shots?.filter(shot => shot.prompt);
@@ -36,7 +36,7 @@ export const WORKS = {
     gives: "Seamless loops, flipbook sheets with engine metadata, skyboxes and plates, each with its seam measured.",
     fields: [["title", "Title", "text", { required: true, maxLength: 300 }], STYLE, SEED],
     groups: [{ name: "items", one: "Asset", id: "a", by: "type", fields: [
-      ["type", "Kind", "select", { options: [["loop", "Loop"], ["flipbook", "Flipbook (sprite sheet)"], ["plate", "Background plate"], ["skybox", "Skybox"]] }],
+      ["type", "Kind", "select", { options: [["loop", "Loop"], ["flipbook", "Flipbook"], ["plate", "Background plate"], ["skybox", "Skybox"]] }],
       ["prompt", "What is seen", "area"],
       ["seconds", "Seconds", "number", { min: 1, max: 60, placeholder: "4", when: "loop plate" }],
       ["rows", "Rows", "number", { min: 1, max: 32, placeholder: "8", when: "flipbook" }],

@@ -1,7 +1,7 @@
 // The workflows: a plan as a form (or as JSON), and what became of each.
 
-import { call, download } from "/studio/api.js";
-import { $, attempt, button, el, say, seconds } from "/studio/dom.js";
+import { call, download, media } from "/studio/api.js";
+import { $, attempt, button, el, plural, say, seconds } from "/studio/dom.js";
 import { WORKS } from "/studio/plans.js";
 
 export { WORKS };
@@ -165,6 +165,7 @@ function draw(kind, work, old) {
     const file = work.files[index];
     node.append(el("span", {}, file.name), el("span", { className: "quiet" }, size(file.size_bytes ?? file.bytes)));
   });
+  node.prepend(...screenOf(work, old));
   node.append(takes(work, post, old?.querySelector("details")?.open));
   const row = el("div", { className: "row" });
   if (work.status === "completed") row.append(button("Download all (zip)", () => download(`/v1/workflows/${work.id}/bundle`, `${work.title}.zip`)));
@@ -181,9 +182,32 @@ function draw(kind, work, old) {
   return node;
 }
 
+// The first film of a work to play, or its first picture; what plays already goes on.
+function screenOf(work, old) {
+  const files = work.files ?? [], shown = old?.querySelector(".screen");
+  const still = files.find(file => file.media_type.startsWith("image/") && file.bytes < 8e6);
+  const film = files.find(file => file.media_type === "video/mp4");
+  if (!still && !film) return [];
+  const mark = `${work.built_revision} ${still?.url} ${film?.url}`;
+  if (shown?.dataset.mark === mark) return [shown];
+  const box = el("div", { className: "screen" });
+  box.dataset.mark = mark;
+  if (still) {
+    const picture = el("img", { alt: still.name });
+    attempt(async () => { picture.src = await media(still.url); });
+    box.append(picture);
+  }
+  if (film) box.append(button("▶", async () => {
+    const video = el("video", { src: await media(film.url), controls: true, loop: true, autoplay: true, muted: true, playsInline: true });
+    box.replaceChildren(video);
+    video.focus();
+  }, { className: "play", ariaLabel: `Play ${film.name}` }));
+  return [box];
+}
+
 function takes(work, post, isOpen) {
   const all = work.shots ?? [];
-  const node = el("details", { open: isOpen ?? false }, el("summary", {}, `${all.length} shots, ${all.reduce((sum, shot) => sum + shot.takes.length, 0)} takes`));
+  const node = el("details", { open: isOpen ?? false }, el("summary", {}, `${plural(all.length, "shot")}, ${plural(all.reduce((sum, shot) => sum + shot.takes.length, 0), "take")}`));
   for (const shot of all) {
     const row = el("div", { className: "chips" }, el("strong", {}, shot.id));
     for (const take of shot.takes) {

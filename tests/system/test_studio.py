@@ -38,7 +38,8 @@ def studio(browser: Page, server: Server) -> Iterator[Page]:
     browser.open(server.url)
     browser.wait("document.querySelector('#modes input') && document.title")
     yield browser
-    assert browser.errors == []
+    # The kinds of workflows are asked for one by one; the browser logs those that are not there.
+    assert [text for text in browser.errors if "/v1/workflows?kind=" not in text] == []
     inside = (server.url, "blob:", "data:")
     assert [url for url in browser.requests if not url.startswith(inside)] == []
 
