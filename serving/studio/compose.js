@@ -127,12 +127,16 @@ function draw() {
     add("given", given, text);
     state.direction === "forward" ? add("new", fresh, `new ${seconds(fresh)}`) : parts.unshift({ kind: "new", length: fresh, text: `new ${seconds(fresh)}` });
   } else {
-    if (first) add("given", first.seconds ?? 0.3, first.kind === "clip" ? seconds(first.seconds) : "first");
-    add("new", fresh, state.mode === "loop" ? `↻ new ${seconds(fresh)} ↻` : `new ${seconds(fresh)}`);
-    if (last && state.mode === "bridge") add("given", last.seconds ?? 0.3, last.kind === "clip" ? seconds(last.seconds) : "last");
+    // What is given here is part of the seconds that are asked for; a picture is one frame of them.
+    const ends = [first, state.mode === "bridge" ? last : null];
+    const left = Math.max(0, fresh - ends.reduce((sum, item) => sum + (item?.seconds ?? 0), 0));
+    const end = (item, word) => { if (item) add("given", item.seconds ?? 0, item.kind === "clip" ? seconds(item.seconds) : word); };
+    end(first, "first");
+    add("new", left, state.mode === "loop" ? `↻ new ${seconds(left)} ↻` : `new ${seconds(left)}`);
+    end(ends[1], "last");
   }
   const track = el("div", { className: "track" });
-  for (const { kind, length, text } of parts.filter(part => part.length > 0)) {
+  for (const { kind, length, text } of parts.filter(part => part.length > 0 || part.kind === "given" && part.text !== "kept")) {
     const node = el("div", { className: `part ${kind}` }, text);
     node.style.flexGrow = length;
     track.append(node);

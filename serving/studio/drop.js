@@ -30,7 +30,7 @@ export function dropZone({ name, optional, pictures, clips, item, onitem }) {
       ? el("video", { src: item.url, muted: true, loop: true, autoplay: true, playsInline: true })
       : el("img", { src: item.url, alt: "" });
     zone.append(el("div", {}, shown, el("span", { className: "quiet" }, item.name)),
-      el("button", { type: "button", ariaLabel: `Remove ${name.toLowerCase()}`, onclick: () => onitem(null) }, "Remove"));
+      el("button", { type: "button", ariaLabel: `Remove ${name.toLowerCase()}`, title: "Remove", onclick: () => onitem(null) }, "✕"));
   } else {
     zone.append(el("div", {}, el("strong", {}, name), el("div", { className: "quiet" }, `Drop ${what}, or choose one${optional ? "; may be left out" : ""}`)));
   }
