@@ -62,16 +62,17 @@ class Provenance:
                 artifact.sha256 = hashlib.file_digest(handle, "sha256").hexdigest()
             artifact.size_bytes = path.stat().st_size
 
-    def seal_work(self, work_id: str, jobs: Iterable[GenerationJob], paths: Iterable[Path]) -> None:
-        """Sign files that were put together from the files of several jobs.
+    def seal_work(
+        self, work_id: str, version: str, job_ids: Iterable[str], paths: Iterable[Path]
+    ) -> None:
+        """Sign files that were put together from the files of several jobs of model `version`.
 
-        Text files and other formats that carry no signature are left as they are.
+        Texts and other formats that carry no signature are left as they are.
         """
-        made_from = list(jobs)
         facts = {
             "job": work_id,
-            "made_from": " ".join(job.id for job in made_from),
-            **self._facts_of(made_from[0].model_version if made_from else ""),
+            "made_from": " ".join(job_ids),
+            **self._facts_of(version),
             "certificate": self.identity.kind,
         }
         for path in paths:

@@ -89,7 +89,8 @@ class Tracing:
         self._span("queue", inner, job.created_at, began)
         for name in ("sample", "encode"):
             if seconds := timings.get(f"{name}_s"):
-                self._span(name, inner, began, ends := began + timedelta(seconds=seconds))
+                ends = min(began + timedelta(seconds=seconds), now)
+                self._span(name, inner, began, ends)
                 began = ends
         span.end(_nanoseconds(now))
 

@@ -118,14 +118,12 @@ def test_a_deleted_job_leaves_what_the_file_says(
 
 
 def test_a_work_names_the_jobs_it_was_put_together_from(
-    made: Path, own_home: Settings, catalog: Catalog, tmp_path: Path
+    made: Path, own_home: Settings, tmp_path: Path
 ) -> None:
     sheet, table = tmp_path / "sheet.png", tmp_path / "shots.csv"
     Image.new("RGB", (32, 32)).save(sheet)
     table.write_text("a,b")
-    with catalog.session() as session:
-        jobs = [session.get(GenerationJob, name) for name in (JOB, PARENT)]
-    Provenance(own_home).seal_work("wf_1", jobs, [sheet, table])
+    Provenance(own_home).seal_work("wf_1", "1", [JOB, PARENT], [sheet, table])
     found, text = told(own_home, sheet)
     assert (found["signature"], found["job_id"]) == ("here", "wf_1")
     assert f"made from {JOB}, image, seed 7: a disc" in text and "release   r1" in text
