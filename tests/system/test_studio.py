@@ -53,8 +53,6 @@ def make(page: Page, prompt: str) -> None:
 
 def test_a_video_is_made_watched_and_followed_to_its_parent(studio: Page, server: Server) -> None:
     make(studio, f"a red ball {EVIL}")
-    studio.wait("document.querySelector('article progress')?.value > 0")
-    assert "%" in studio.run("document.querySelector('article .wait').innerText")
     studio.wait(f"{DONE} === 1")
     shown = studio.run("document.querySelector('article').innerText")
     assert EVIL in shown and "seed" in shown and "version 3" in shown
@@ -75,6 +73,16 @@ def test_a_video_is_made_watched_and_followed_to_its_parent(studio: Page, server
     studio.run("document.querySelector('article .play').click()")
     studio.wait("document.querySelector('article video')?.readyState >= 2")
     assert studio.run("document.querySelector('article video').videoWidth") == 96
+
+
+def test_progress_is_shown_until_it_is_cancelled(studio: Page) -> None:
+    studio.run(f"{FORM}.steps.value = 500")  # 25 s
+    make(studio, "a long one")
+    shown = "document.querySelector('article .wait').innerText"
+    studio.wait("document.querySelector('article progress')?.value > 1")
+    assert "sampling" in studio.run(shown)
+    studio.run("document.querySelector('article .row button').click()")
+    assert "cancelled" in studio.wait("document.querySelector('article .broken')?.innerText")
 
 
 def test_the_first_tabs_lead_to_the_form(studio: Page) -> None:
