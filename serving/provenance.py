@@ -51,10 +51,7 @@ class Provenance:
             c2pa.C2paError: a file cannot be signed; it must not be published then.
         """
         facts = self.facts(job)
-        # An extended or edited clip that no job here made is somebody's own footage.
-        composite = job.parent_id is None and (
-            job.kind not in ("video", "image") or "clip" in job.params
-        )
+        composite = _holds_footage(job)
         for artifact in artifacts:
             path = self._media_dir / artifact.path
             self.sign(path, facts, composite=composite)
@@ -111,6 +108,13 @@ class Provenance:
                 "recipe": origin.recipe,
             }
         return self._facts[version]
+
+
+def _holds_footage(job: GenerationJob) -> bool:
+    """Whether a user's own footage is part of the files: a clip or picture that was extended,
+    edited or led to, and that no job here made. A first frame alone is none: it is made anew."""
+    changed = job.kind not in ("video", "image") or (job.kind == "image" and "input" in job.params)
+    return job.parent_id is None and (changed or bool(job.params.get("keyframes")))
 
 
 def manifest(facts: Mapping[str, str], *, composite: bool) -> dict[str, Any]:
