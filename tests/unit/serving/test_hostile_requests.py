@@ -1,18 +1,12 @@
 """Requests that attack the server itself: parts without end, paths, full disks, other tenants."""
 
-import asyncio
 import errno
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from serving import forms, uploads
 from serving.provenance import Provenance
-from serving.wire import ApiError
 from tests.unit.serving.calls import create, png
 
 PLACES = ("/v1/videos/{}", "/v1/videos/{}/content", "/v1/videos/{}/events", "/studio/{}", "/{}")
@@ -44,38 +38,6 @@ def test_parts_are_capped_one_by_one(still_world, monkeypatch) -> None:
         assert reply.status_code == 400
         assert set(reply.json()["error"]) == {"message", "type", "param", "code"}
     assert still_world.files() == []
-
-
-def test_the_child_that_decodes_is_limited(tmp_path: Path) -> None:
-    (tmp_path / "a.png").write_bytes(png())
-    limits = json.dumps({"min_side": 16, "max_pixels": 10**6})
-    script = (
-        "import resource as r, sys; from serving import probe;"
-        "probe.main(['picture', *sys.argv[1:]]);"
-        "print([r.getrlimit(getattr(r, 'RLIMIT_' + n)) for n in "
-        "('AS', 'CPU', 'FSIZE', 'NOFILE', 'CORE')])"
-    )
-    told = (str(tmp_path / "a.png"), limits, str(tmp_path / "out.png"))
-    done = subprocess.run([sys.executable, "-c", script, *told], capture_output=True, text=True)
-    facts, kept = done.stdout.splitlines()
-    assert json.loads(facts) == {"width": 64, "height": 48}
-    assert kept == f"[({2**32}, {2**32}), (60, 60), ({2**28}, {2**28}), (64, 64), (0, 0)]"
-
-
-def test_a_child_that_hangs_is_ended(tmp_path: Path, monkeypatch) -> None:
-    started: list[asyncio.subprocess.Process] = []
-    start = asyncio.create_subprocess_exec
-
-    async def noted(*command, **options):
-        started.append(await start(*command, **options))
-        return started[-1]
-
-    monkeypatch.setattr(asyncio, "create_subprocess_exec", noted)
-    monkeypatch.setattr(uploads, "PROBE_TIMEOUT_S", 0.2)
-    os.mkfifo(tmp_path / "endless")  # whoever opens it waits for a writer
-    with pytest.raises(ApiError, match="cannot be decoded within the limits"):
-        asyncio.run(uploads.probe_video(tmp_path / "endless", "video"))
-    assert started[0].returncode == -9
 
 
 @pytest.mark.parametrize(
