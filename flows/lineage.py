@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from flows.file_lineage import describe_file, trace_file
 from infra.catalog import Catalog
 from infra.errors import InfrastructureError, InputError, NotFoundError
 from infra.settings import Settings
@@ -17,7 +18,7 @@ LISTED = 20
 
 
 def trace(settings: Settings, name: str) -> Row:
-    """What `infra.lineage` knows of a clip, source, release or model version; "kind" says which.
+    """What is known of a clip, source, release, model version or generated file; "kind" says which.
 
     Raises:
         NotFoundError: nothing has this name. InputError: several things have it.
@@ -58,9 +59,12 @@ def trace(settings: Settings, name: str) -> Row:
         return {"kind": "clip", **lineage.clip(clips[0])}
     if sources:
         return {"kind": "source", **lineage.source(sources)}
+    if Path(name).expanduser().is_file():
+        return {"kind": "file", **trace_file(settings, catalog, lineage, Path(name).expanduser())}
     raise NotFoundError(
         f"nothing is called {name!r}; give a release, a model version (a number or an alias), "
-        f"a film's path or URI, or {MIN_PREFIX} or more digits of a clip's or a source's id"
+        f"a film's path or URI, a generated file, or {MIN_PREFIX} or more digits of a clip's or a "
+        "source's id"
     )
 
 
@@ -78,6 +82,8 @@ def describe(found: Row) -> Iterator[str]:
         yield from _clip(found)
     elif found["kind"] == "source":
         yield from _source(found)
+    elif found["kind"] == "file":
+        yield from describe_file(found)
     else:
         yield from _release(found)
 

@@ -125,6 +125,14 @@ class Lineage:
             ],
         }
 
+    def clip_ids(self, release: ReleaseInfo) -> dict[str, list[str]]:
+        """{split: ids} of the clips in the release's view; weights are learned from "train"."""
+        rows = self.lake.read("clips", ["clip_id", "split"], release.view, release.name)
+        ids: dict[str, list[str]] = {"train": [], "val": []}
+        for row in rows.to_pylist():
+            ids.setdefault(row["split"] or "", []).append(row["clip_id"])
+        return {split: sorted(found) for split, found in ids.items()}
+
     def find_clips(self, prefix: str) -> list[str]:
         """Ids that begin so, of the clips in the lake and in all releases."""
         where = f"clip_id like {quote(prefix + '%')}"

@@ -66,6 +66,18 @@ class Settings(BaseSettings):
     moderation_key: SecretStr = Field(
         default=SecretStr(""), description="its key; never handed on: set it before `reel up`"
     )
+    provenance_key: Path = Field(
+        default=Path(), description="PEM key that signs what is generated; default one made here"
+    )
+    provenance_certificate: Path = Field(
+        default=Path(), description="PEM certificates of that key, its own first"
+    )
+    traces: Literal["off", "console", "file", "otlp"] = Field(
+        default="off", description="where spans go; file is HOME/logs/traces.jsonl"
+    )
+    traces_endpoint: str = Field(
+        default="http://127.0.0.1:4318/v1/traces", description="OTLP over HTTP, for traces=otlp"
+    )
     media_ttl_s: float = Field(default=30 * 86400, description="generated media expire after this")
 
     @field_validator("home")
@@ -150,6 +162,10 @@ class Settings(BaseSettings):
             "REEL_BLOCKED_WORDS_FILE": str(self.blocked_words_file or ""),
             "REEL_MODERATION_URL": self.moderation_url,
             "REEL_MODERATION_MODEL": self.moderation_model,
+            "REEL_PROVENANCE_KEY": str(self.provenance_key),
+            "REEL_PROVENANCE_CERTIFICATE": str(self.provenance_certificate),
+            "REEL_TRACES": self.traces,
+            "REEL_TRACES_ENDPOINT": self.traces_endpoint,
             "PREFECT_HOME": str(self.home / "prefect"),
             "PREFECT_API_URL": self.prefect_api_url,
             "PREFECT_SERVER_EPHEMERAL_ENABLED": "false",

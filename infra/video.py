@@ -122,12 +122,12 @@ def last_frame(source: Path | str | bytes) -> Frames:
         return _to_rgb(last, stream, None)
 
 
-def write_mp4(frames: Iterable[Frames], fps: float, path: Path) -> None:
+def write_mp4(frames: Iterable[Frames], fps: float, path: Path, comment: str = "") -> None:
     """Write H.264 4:2:0 with the index in front, which every browser plays while loading.
 
     `frames`: an array (T, H, W, 3) uint8, or any iterable of frames (H, W, 3), of which only one
-    is held at a time; an odd edge is repeated once, since 4:2:0 needs even sizes. The file appears
-    whole or not at all.
+    is held at a time; an odd edge is repeated once, since 4:2:0 needs even sizes. `comment` goes
+    into the file's metadata. The file appears whole or not at all.
 
     Raises:
         InputError: no frame, or one of another shape or type.
@@ -136,6 +136,8 @@ def write_mp4(frames: Iterable[Frames], fps: float, path: Path) -> None:
     temporary = path.with_name(f".{path.name}.part")
     try:
         with av.open(str(temporary), "w", format="mp4", options={"movflags": "+faststart"}) as out:
+            if comment:
+                out.metadata["comment"] = comment
             _encode((_even(frame) for frame in frames), fps, out)
         temporary.replace(path)
     finally:

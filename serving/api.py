@@ -7,41 +7,36 @@ An unmodified openai client works with base_url="http://127.0.0.1:8000/v1".
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
-from fastapi.responses import HTMLResponse, JSONResponse, Response
+from fastapi.responses import JSONResponse, Response
 from starlette.concurrency import run_in_threadpool
 
 from infra.catalog import Catalog
 from infra.settings import Settings
 from serving.access import Keys
 from serving.admission import Admission
+from serving.certificates import signing_identity
 from serving.characters import Characters, character_routes
 from serving.creation import creation_routes
 from serving.edits import edit_routes
 from serving.images import image_routes
 from serving.jobs import JobStore
 from serving.metrics import CONTENT_TYPE, Measured, Metrics
+from serving.origin import trained_on
 from serving.outbox import Backoff, Outbox
 from serving.pictures import Pictures
 from serving.policy import Policy
 from serving.service import MODEL, EngineLink, ModelInfo, Service
+from serving.studio_page import studio_routes
+from serving.tracing import Traced, Tracing
 from serving.videos import video_routes
 from serving.webhooks import Endpoints, webhook_routes
 from serving.wire import install, not_found
 from serving.workflows.routes import workflow_routes
 from serving.workflows.runner import Runner
 from serving.workflows.store import WorkflowStore
-
-STUDIO = Path(__file__).with_name("studio.html")
-# The page runs its own inline script and speaks to this server, nothing else.
-STUDIO_POLICY = (
-    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
-    "connect-src 'self'; media-src 'self'; img-src 'self' data:; form-action 'none'; "
-    "base-uri 'none'; frame-ancestors 'none'"
-)
 
 
 def create_app(
@@ -57,7 +52,8 @@ def create_app(
 
     `behind_proxy`: the server in front sets request ids on replies, as Ray Serve does.
     """
-    store = JobStore(catalog, settings.media_dir, settings.media_ttl_s)
+    tracing = Tracing(settings)
+    store = JobStore(catalog, settings.media_dir, settings.media_ttl_s, tracing=tracing)
     admission = Admission(queue_device_s=settings.queue_device_s, steps=model.steps)
     service = Service(
         store=store,
@@ -77,12 +73,13 @@ def create_app(
         title="Reelwright",
         docs_url=None,
         redoc_url=None,
-        lifespan=_working(Outbox(catalog, hosts, backoff), runner),
+        lifespan=_working(tracing, Outbox(catalog, hosts, backoff), runner),
     )
     app.state.service = service
     app.add_middleware(Keys, catalog=catalog, required=settings.needs_keys)
     install(app, behind_proxy=behind_proxy)
     app.add_middleware(Measured, metrics=metrics)
+    app.add_middleware(Traced, tracing=tracing)
     for router in (
         character_routes(characters),
         creation_routes(service, pictures, characters),
@@ -91,16 +88,18 @@ def create_app(
         image_routes(service, pictures),
         webhook_routes(Endpoints(catalog, hosts)),
         workflow_routes(service, workflows, runner),
-        _other_routes(service, metrics),
+        _other_routes(service, metrics, settings),
+        studio_routes(),
     ):
         app.include_router(router)
     return app
 
 
 def _working(
-    *threads: Outbox | Runner,
+    tracing: Tracing, *threads: Outbox | Runner
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
-    """While the app runs, its outbox delivers and its workflows go on."""
+    """While the app runs, its outbox delivers and its workflows go on; at the end, the last spans
+    go out."""
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -109,12 +108,14 @@ def _working(
         yield
         for thread in threads:
             await run_in_threadpool(thread.stop)
+        await run_in_threadpool(tracing.close)
 
     return lifespan
 
 
-def _other_routes(service: Service, metrics: Metrics) -> APIRouter:
+def _other_routes(service: Service, metrics: Metrics, settings: Settings) -> APIRouter:
     router = APIRouter()
+    signing = signing_identity(settings)
 
     def model() -> dict[str, Any]:
         return {
@@ -137,19 +138,30 @@ def _other_routes(service: Service, metrics: Metrics) -> APIRouter:
             raise not_found(f"There is no model {name[:80]!r}; there is {MODEL!r}.", "model")
         return model()
 
+    @router.get("/v1/models/{name}/training")
+    def training(name: str) -> dict[str, Any]:
+        """What the served version was trained on, as far as it is known here."""
+        version = retrieve_model(name)["x_version"]
+        return {
+            "object": "model.training",
+            "version": version,
+            **trained_on(settings.home, version),
+        }
+
     @router.get("/metrics", include_in_schema=False)
     def prometheus() -> Response:
         return Response(metrics.page(), media_type=CONTENT_TYPE)
-
-    @router.get("/", include_in_schema=False)
-    def studio() -> HTMLResponse:
-        return HTMLResponse(STUDIO.read_text(), headers={"content-security-policy": STUDIO_POLICY})
 
     @router.get("/healthz")
     async def health() -> JSONResponse:
         engine = await service.engine.health()
         healthy = bool(engine.get("healthy"))
-        body = {"status": "ok" if healthy else "unhealthy", "model": MODEL, **engine}
+        body = {
+            "status": "ok" if healthy else "unhealthy",
+            "model": MODEL,
+            **engine,
+            "provenance": {"certificate": signing.kind, "subject": signing.subject},
+        }
         return JSONResponse(body, 200 if healthy else 503)
 
     return router

@@ -15,7 +15,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from fastapi import FastAPI
 from ray import serve
 from ray.serve.handle import DeploymentHandle
@@ -26,6 +25,7 @@ from infra.settings import Settings
 from serving.api import create_app
 from serving.redaction import redact_logs
 from serving.service import ModelInfo
+from serving.tracing import Tracing, trace_logs
 
 if TYPE_CHECKING:
     from modeling.generate import Generator
@@ -73,6 +73,7 @@ class Gateway:
     ) -> None:
         logging.basicConfig(level=logging.INFO)
         redact_logs()
+        trace_logs()
         self._settings, self._engine = settings, engine
         served = _served(settings, app)
         self._model = ModelInfo.of(served["model"]) if served else model
@@ -94,13 +95,19 @@ class EngineReplica:
 
     def __init__(self, settings: Settings, version: str, bundle: Path, app: str) -> None:
         from serving.fleet import Fleet, Tap
+        from serving.provenance import Provenance
 
         logging.basicConfig(level=logging.INFO)
         redact_logs()
+        trace_logs()
         self._threads = settings.cpu_count
         catalog = Catalog(settings.catalog_url)
         catalog.migrate()
-        fleet = Fleet(lambda: Tap(catalog, settings.media_dir, settings.media_ttl_s))
+        tracing, media = Tracing(settings), settings.media_dir
+        fleet = Fleet(
+            lambda: Tap(catalog, media, settings.media_ttl_s, tracing=tracing),
+            Provenance(settings).seal,
+        )
         if served := _served(settings, app):
             version, bundle = served["version"], Path(served["bundle"])
         fleet.swap(self._loader(version, bundle), version)
@@ -117,6 +124,7 @@ class EngineReplica:
             await asyncio.to_thread(self._engine.swap, self._loader(version, bundle), version)
 
     def _loader(self, version: str, bundle: Path) -> "Callable[[], Generator]":
+        import torch
 
         from modeling.bundle import load_bundle
         from modeling.generate import Generator

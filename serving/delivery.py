@@ -15,6 +15,7 @@ from PIL import Image
 
 from infra.catalog_models import Artifact
 from infra.video import write_mp4
+from serving.plain_id import picture_options, plain_id
 
 Frames = NDArray[np.uint8]
 
@@ -65,7 +66,7 @@ def write_video(
 ) -> list[Path]:
     """An MP4, the WebP thumbnail of its first frame, and a JPEG sheet of frames spread over it.
 
-    The names carry the attempt.
+    The names carry the attempt, the files the plain id of the job, whose name the folder has.
     `on_frame(count)` is called before each frame and may raise to stop.
     """
     video = folder / f"video-{attempt}.mp4"
@@ -82,7 +83,7 @@ def write_video(
             sheet.add(frame)
             yield frame
 
-    write_mp4(counted(), fps, video)
+    write_mp4(counted(), fps, video, plain_id(folder.name))
     write_picture(sheet.picture(), sheet_path, 85)
     return [video, thumbnail, sheet_path]
 
@@ -120,10 +121,11 @@ class Spritesheet:
 
 
 def write_picture(picture: Image.Image, path: Path, quality: int) -> None:
-    """A PNG, WebP or JPEG by the name's suffix, whole or not at all."""
+    """A PNG, WebP or JPEG by the name's suffix, with its folder's plain id; whole or not at all."""
     temporary = path.with_name(f".{path.name}")
     form = {".png": "PNG", ".webp": "WEBP", ".jpeg": "JPEG"}[path.suffix]
-    picture.save(temporary, format=form, quality=quality)
+    marks = picture_options(path.parent.name, form)
+    picture.save(temporary, format=form, quality=quality, **marks)
     temporary.replace(path)
 
 

@@ -29,9 +29,10 @@ from serving.attempts import SAVE_EVERY, Attempt
 from serving.endings import Endings
 from serving.heartbeat import Heartbeat
 from serving.jobs import Claim, JobStore
-from serving.outcomes import fail, finish
+from serving.outcomes import Seal, fail, finish, unsealed
 from serving.render import Generates
 from serving.requests import plan
+from serving.tracing import working
 from serving.turns import Turns
 
 log = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ class Engine:
             each thread that does, and a second team nearly doubles the time of a small model.
         version: the registered version that `health` reports.
         save_every: steps after which what a job has come to is saved; a killed job repeats fewer.
+        seal: signs the files of a job before it is recorded as done (`serving.provenance`).
     """
 
     def __init__(
@@ -61,9 +63,10 @@ class Engine:
         version: str,
         *,
         save_every: int = SAVE_EVERY,
+        seal: Seal = unsealed,
     ) -> None:
         self._store, self._load, self._version = store, load, version
-        self._save_every = save_every
+        self._save_every, self._seal = save_every, seal
         self.owner = f"{platform.node()}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
         self._endings = Endings()
         self._notice, self._wake = threading.Event(), threading.Event()
@@ -181,7 +184,8 @@ class Engine:
         try:
             parts = plan(self._generator, claim.job, folder)
         except Exception as error:
-            fail(self._store, claim, error)
+            with working(claim.job):
+                fail(self._store, claim, error)
             self._endings.announce(claim.job.id)
             return
         attempt = Attempt(claim, parts, folder, self._finish, self._save_every)
@@ -255,8 +259,9 @@ class Engine:
     def _finish(self, attempt: Attempt) -> None:
         """Record what came of an attempt, whose delivery has ended."""
         try:
-            outcome = finish(self._store, attempt)
-            log.info("%s: %.2f s of the device, %s", attempt.job.id, attempt.sample_s, outcome)
+            with working(attempt.job):
+                outcome = finish(self._store, attempt, self._seal)
+                log.info("%s: %.2f s of the device, %s", attempt.job.id, attempt.sample_s, outcome)
         except Exception:
             log.exception("%s: its end is not recorded; another attempt will", attempt.job.id)
         finally:

@@ -16,6 +16,7 @@ from typing import Any
 from serving.engine import Engine
 from serving.jobs import JobStore
 from serving.leases import Claim
+from serving.outcomes import Seal, unsealed
 from serving.render import Generates
 
 log = logging.getLogger(__name__)
@@ -47,10 +48,11 @@ class Fleet:
 
     Args:
         tap: makes a store for one engine.
+        seal: of each engine, see `Engine`.
     """
 
-    def __init__(self, tap: Callable[[], Tap]) -> None:
-        self._tap = tap
+    def __init__(self, tap: Callable[[], Tap], seal: Seal = unsealed) -> None:
+        self._tap, self._seal = tap, seal
         self._swapping = threading.Lock()
         self._engines: list[tuple[Engine, Tap]] = []  # the last one takes jobs
         self._refused: dict[str, str] | None = None
@@ -68,7 +70,7 @@ class Fleet:
         """
         with self._swapping:
             tap = self._tap()
-            engine = Engine(tap, load, version)
+            engine = Engine(tap, load, version, seal=self._seal)
             try:
                 engine.start()
             except Exception as error:

@@ -27,6 +27,7 @@ from modeling.generate import Generator
 from modeling.vae import GROUP
 from serving.app import APP, ENGINE, SERVED, application, start_http
 from serving.canary import check_canary
+from serving.origin import record_training
 from serving.service import ModelInfo
 
 HEALTHY_WITHIN_S = 300.0
@@ -40,6 +41,7 @@ def main(context: JobContext) -> dict[str, Any]:
     version = str(context.spec["version"])
     context.progress(0, 3, f"fetching version {version}")
     bundle = fetch(settings, version)
+    record_training(settings, version)
     info = describe(bundle, version)
     context.progress(1, 3, f"starting version {version}")
     connect(settings)

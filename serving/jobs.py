@@ -33,6 +33,7 @@ from infra.catalog_models import (
 from infra.errors import InputError, NotFoundError
 from serving.happenings import VIDEO_KINDS, ended, record
 from serving.leases import LEASE_S, MAX_ATTEMPTS, Claim, Leases, count
+from serving.tracing import Tracing, traceparent
 
 __all__ = ["MAX_ATTEMPTS", "VIDEO_KINDS", "Claim", "JobStore", "new_job_id"]
 
@@ -57,13 +58,18 @@ class JobStore(Leases):
 
     Args:
         media_dir: folder of the job folders.
-        ttl_s, lease_s: see `Leases`.
+        ttl_s, lease_s, tracing: see `Leases`.
     """
 
     def __init__(
-        self, catalog: Catalog, media_dir: Path, ttl_s: float, lease_s: float = LEASE_S
+        self,
+        catalog: Catalog,
+        media_dir: Path,
+        ttl_s: float,
+        lease_s: float = LEASE_S,
+        tracing: Tracing | None = None,
     ) -> None:
-        super().__init__(catalog, ttl_s, lease_s)
+        super().__init__(catalog, ttl_s, lease_s, tracing)
         self.media_dir = media_dir
 
     def folder(self, job_id: str) -> Path:
@@ -92,6 +98,7 @@ class JobStore(Leases):
             earlier = self._earlier(session, job, is_retry)
             if earlier is None:
                 admit(session, job)
+                job.params = {**(job.params or {}), "traceparent": traceparent()}
                 session.add(job)
                 session.flush()
                 record(session, job.id, "queued")
@@ -196,9 +203,15 @@ class JobStore(Leases):
         mine = (GenerationJob.id == job_id) & GenerationJob.status.in_(UNFINISHED)
         with self._catalog.session() as session:
             job = session.get(GenerationJob, job_id)
-            if job is not None and count(session, update(GenerationJob).where(mine).values(values)):
+            stopped = job is not None and count(
+                session, update(GenerationJob).where(mine).values(values)
+            )
+            if job is not None and stopped:
                 ended(session, job, "failed", None)
-        return self.get(job_id)
+        ended_job = self.get(job_id)
+        if stopped:
+            self._tracing.ended(ended_job, "cancelled", {})
+        return ended_job
 
     def delete(self, job_id: str) -> None:
         """Remove a job in any state, and its files; a worker on it stops at its next step.

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from infra.catalog import Catalog
 from infra.catalog_models import Artifact, GenerationJob, utc_now
 from serving.happenings import ended, record
+from serving.tracing import Tracing
 
 MAX_ATTEMPTS = 3
 LEASE_S = 10.0
@@ -36,10 +37,18 @@ class Leases:
     Args:
         ttl_s: a job and its files go away this long after it ended.
         lease_s: a worker silent for longer has lost its job.
+        tracing: where the spans of ended attempts go.
     """
 
-    def __init__(self, catalog: Catalog, ttl_s: float, lease_s: float = LEASE_S) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        ttl_s: float,
+        lease_s: float = LEASE_S,
+        tracing: Tracing | None = None,
+    ) -> None:
         self._catalog = catalog
+        self._tracing = tracing or Tracing()
         self._ttl = timedelta(seconds=ttl_s)
         self.lease_s = lease_s
         self._lease = timedelta(seconds=lease_s)
@@ -127,6 +136,7 @@ class Leases:
                 return False
             session.add_all(artifacts)
             ended(session, claim.job, "completed", device_s)
+        self._tracing.ended(claim.job, "completed", timings)
         return True
 
     def fail(self, claim: Claim, code: str, message: str) -> bool:
@@ -136,6 +146,7 @@ class Leases:
             if not count(session, self._fenced(claim).values(**values, **self._end())):
                 return False
             ended(session, claim.job, "failed", None)
+        self._tracing.ended(claim.job, code, {})
         return True
 
     def release(self, claim: Claim) -> bool:
@@ -145,6 +156,7 @@ class Leases:
             if not count(session, self._fenced(claim).values(**values)):
                 return False
             record(session, claim.job.id, "queued", reason="the worker stopped")
+        self._tracing.ended(claim.job, "released", {})
         return True
 
     def requeue_lost(self, is_dead: Callable[[str], bool] = lambda _owner: False) -> int:

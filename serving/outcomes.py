@@ -1,8 +1,9 @@
 """What comes of an attempt at a job: its end in SQL, and which of its files stay."""
 
 import logging
+from collections.abc import Callable
 
-from infra.catalog_models import utc_now
+from infra.catalog_models import Artifact, GenerationJob, utc_now
 from infra.errors import InputError, NotFoundError
 from serving.attempts import Attempt
 from serving.happenings import ENDS
@@ -11,15 +12,26 @@ from serving.redaction import trace
 
 log = logging.getLogger(__name__)
 
+Seal = Callable[[GenerationJob, list[Artifact]], None]
 
-def finish(store: JobStore, attempt: Attempt) -> str:
-    """Record the end of an attempt whose delivery has ended; what it was, in a word."""
+
+def unsealed(_job: GenerationJob, _artifacts: list[Artifact]) -> None:
+    """Files stay as they were written."""
+
+
+def finish(store: JobStore, attempt: Attempt, seal: Seal = unsealed) -> str:
+    """Record the end of an attempt whose delivery has ended; what it was, in a word.
+
+    `seal` signs the files before the record says that they are there.
+    """
     error = attempt.error or attempt.delivery.error
     if attempt.lost:
         return _leave(store, attempt)
     if attempt.released and attempt.error is None:
         attempt.discard()
         return "released" if store.release(attempt.claim) else _leave(store, attempt)
+    if error is None:
+        error = _sealed(attempt, seal)
     if error is not None:
         attempt.discard()
         if not fail(store, attempt.claim, error):
@@ -30,6 +42,15 @@ def finish(store: JobStore, attempt: Attempt) -> str:
         return _leave(store, attempt)
     attempt.discard_earlier()
     return "done"
+
+
+def _sealed(attempt: Attempt, seal: Seal) -> Exception | None:
+    """What cannot be signed is not delivered."""
+    try:
+        seal(attempt.job, attempt.delivery.artifacts)
+    except Exception as error:
+        return error
+    return None
 
 
 def _leave(store: JobStore, attempt: Attempt) -> str:

@@ -23,6 +23,7 @@ from serving.fields import Sampling
 from serving.happenings import VIDEO_KINDS
 from serving.jobs import UNFINISHED, JobStore
 from serving.policy import Policy
+from serving.tracing import trace_id
 from serving.uploads import LOOKS
 from serving.wire import ApiError, not_found
 
@@ -239,6 +240,7 @@ class Service:
             "x_edits_video_id": job.params.get("edits"),
             "x_given": job.params.get("given"),
             "x_character_id": job.params.get("character"),
+            "x_trace_id": trace_id(job),
             "x_estimate_s": None if job.estimate_s is None else round(job.estimate_s, 3),
         }
 

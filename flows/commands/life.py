@@ -26,8 +26,9 @@ def lineage(
     name: Annotated[
         str,
         typer.Argument(
-            metavar="CLIP|SOURCE|RELEASE|MODEL",
-            help="an id (8 digits are enough), a film's path or URI, a release, a model version",
+            metavar="FILE|CLIP|SOURCE|RELEASE|MODEL",
+            help="a generated file, an id (8 digits are enough), a film's path or URI, a release, "
+            "a model version",
         ),
     ],
     as_json: AsJson = False,

@@ -1,7 +1,9 @@
 """Files that attack: what the child that decodes them lets through, and what it leaves behind."""
 
+import asyncio
 import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -14,6 +16,8 @@ import pytest
 from PIL import Image
 
 from infra.video import encode_mp4
+from serving import uploads
+from serving.wire import ApiError
 from tests.unit.serving.calls import first_frame, frames_of, png
 from tests.unit.serving.conftest import *  # noqa: F403 - the fixtures
 
@@ -127,7 +131,7 @@ def test_no_name_on_the_disk_is_a_users(world) -> None:
                 world.finish(reply.json()["id"])
     assert [name for name in world.files() if not OURS.fullmatch(name)] == []
     beside = {path.name for path in world.settings.home.iterdir()}
-    assert beside <= {"catalog.db", "catalog.db-wal", "catalog.db-shm", "media"}
+    assert beside <= {"catalog.db", "catalog.db-wal", "catalog.db-shm", "media", "provenance"}
     assert not (world.settings.home.parent / "evil.png").exists()
 
 
@@ -166,3 +170,35 @@ def test_refused_files_leave_nothing(world, arriving: Path) -> None:
             )
             assert reply.json()["error"]["param"] == "video"
     assert world.files() == [] and list(arriving.iterdir()) == []
+
+
+def test_the_child_that_decodes_is_limited(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(png())
+    limits = json.dumps({"min_side": 16, "max_pixels": 10**6})
+    script = (
+        "import resource as r, sys; from serving import probe;"
+        "probe.main(['picture', *sys.argv[1:]]);"
+        "print([r.getrlimit(getattr(r, 'RLIMIT_' + n)) for n in "
+        "('AS', 'CPU', 'FSIZE', 'NOFILE', 'CORE')])"
+    )
+    told = (str(tmp_path / "a.png"), limits, str(tmp_path / "out.png"))
+    done = subprocess.run([sys.executable, "-c", script, *told], capture_output=True, text=True)
+    facts, kept = done.stdout.splitlines()
+    assert json.loads(facts) == {"width": 64, "height": 48}
+    assert kept == f"[({2**32}, {2**32}), (60, 60), ({2**28}, {2**28}), (64, 64), (0, 0)]"
+
+
+def test_a_child_that_hangs_is_ended(tmp_path: Path, monkeypatch) -> None:
+    started: list[asyncio.subprocess.Process] = []
+    start = asyncio.create_subprocess_exec
+
+    async def noted(*command, **options):
+        started.append(await start(*command, **options))
+        return started[-1]
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", noted)
+    monkeypatch.setattr(uploads, "PROBE_TIMEOUT_S", 0.2)
+    os.mkfifo(tmp_path / "endless")  # whoever opens it waits for a writer
+    with pytest.raises(ApiError, match="cannot be decoded within the limits"):
+        asyncio.run(uploads.probe_video(tmp_path / "endless", "video"))
+    assert started[0].returncode == -9

@@ -13,6 +13,12 @@ def png(width=64, height=48, colour=(10, 200, 30)) -> bytes:
     return buffer.getvalue()
 
 
+def picture_frames(count: int, width: int = 64, height: int = 48) -> np.ndarray:
+    """Grey frames (T, H, W, 3), each lighter than the one before."""
+    levels = np.linspace(20, 220, count).astype(np.uint8)
+    return np.broadcast_to(levels[:, None, None, None], (count, height, width, 3)).copy()
+
+
 def frames_of(data: bytes) -> np.ndarray:
     with av.open(io.BytesIO(data)) as container:
         stream = container.streams.video[0]

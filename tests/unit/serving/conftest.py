@@ -17,7 +17,9 @@ from infra.settings import Settings
 from serving.api import create_app
 from serving.engine import Engine
 from serving.jobs import JobStore
+from serving.provenance import Provenance
 from serving.service import ModelInfo
+from serving.tracing import Tracing
 
 
 @dataclass
@@ -91,12 +93,14 @@ def still_world(tmp_path_factory: pytest.TempPathFactory, empty_catalog: Path) -
 def running(catalog: Catalog, home: Path, **options: Any) -> Iterator[World]:
     """An app over `catalog`; `options` are settings."""
     settings = Settings(home=home, **options)
-    store = JobStore(catalog, settings.media_dir, ttl_s=3600, lease_s=60)
+    traces = Tracing(settings)
+    store = JobStore(catalog, settings.media_dir, ttl_s=3600, lease_s=60, tracing=traces)
     generator = FakeGenerator()
-    engine = Engine(store, lambda: generator, "3")
+    engine = Engine(store, lambda: generator, "3", Provenance(settings).seal)
     model = ModelInfo(version="3", size=(48, 32), fps=FPS)
     app = create_app(settings, catalog, model, LocalEngine(engine))
     engine.start()
     with TestClient(app) as client:
         yield World(settings, catalog, store, generator, engine, client)
     engine.stop()
+    traces.close()
