@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 
 from tests.benchmarks.figure import Figure
-from tests.benchmarks.serving import batching, faults, large, latency, overload
+from tests.benchmarks.serving import batching, faults, large, latency, overload, swap
 from tests.benchmarks.table import measure
 
 FIGURES: dict[str, Callable[[], dict[str, Figure]]] = {
@@ -19,6 +19,7 @@ FIGURES: dict[str, Callable[[], dict[str, Figure]]] = {
     "status_p99_ms": latency.status_p99_ms,
     "kill_exactly_once": faults.kill_exactly_once,
     "overload": overload.overload,
+    "swap_failed_requests": swap.swap_failed_requests,
     "minute_video_ok": large.minute_video_ok,
     "image_2048_ok": large.image_2048_ok,
 }

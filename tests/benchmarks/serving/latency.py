@@ -5,54 +5,23 @@ Expected before it was measured: 1.05 and 20 ms.
 
 import random
 import statistics
-import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from http.client import HTTPConnection
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from infra.catalog import Catalog
 from infra.settings import Settings
 from modeling.bundle import load_bundle
 from modeling.generate import Generator
 from modeling.tasks import Request
 from tests.benchmarks.figure import Figure
 from tests.benchmarks.model.demo_model import newest
-from tests.benchmarks.serving.world import PROMPT, call, free_port, until_healthy
+from tests.benchmarks.serving.world import PROMPT, call, deployed
 
 JOBS, SECONDS, SIZE = 20, 4.0, (512, 384)
 LOAD = 0.25  # of the time the device is busy: arrivals are apart on the whole, and some are not
 RATE, CLIENTS, STATUS_S = 100, 8, 20.0
-
-
-@contextmanager
-def deployed() -> Iterator[str]:
-    """The application on a Ray cluster of its own; its address."""
-    import ray
-    from ray import serve
-
-    from serving.app import APP, application, start_http
-    from serving.job import describe
-
-    with tempfile.TemporaryDirectory(prefix="reel-bench-") as folder:
-        settings = Settings(home=Path(folder), serve_port=free_port())
-        catalog = Catalog(settings.catalog_url)
-        catalog.migrate()
-        catalog.close()
-        ray.init(num_cpus=settings.cpu_count, include_dashboard=False, log_to_driver=False)
-        try:
-            start_http(settings)
-            bundle = newest()
-            serve.run(application(settings, describe(bundle, "1"), bundle), name=APP)
-            until_healthy(settings.serve_url)
-            yield settings.serve_url
-        finally:
-            serve.shutdown()
-            ray.shutdown()
 
 
 def p50_over_sampler() -> dict[str, Figure]:
@@ -62,7 +31,7 @@ def p50_over_sampler() -> dict[str, Figure]:
     torch.set_num_threads(Settings().cpu_count)
     generator, rng = Generator(load_bundle(newest())), random.Random(11)
     _bare(generator, 0)
-    with deployed() as url:
+    with deployed() as (url, _):
         _ended(url, _create(url, 0))
         bare = statistics.median(_bare(generator, seed) for seed in range(5))
         made = []
@@ -85,7 +54,7 @@ def p50_over_sampler() -> dict[str, Figure]:
 def status_p99_ms() -> dict[str, Figure]:
     """Retrieve and list in turn, at an even rate, while a minute of video is made."""
     taken: list[float] = []
-    with deployed() as url:
+    with deployed() as (url, _):
         video = call(f"{url}/v1/videos", {"prompt": PROMPT, "seconds": 60, "steps": 100})
         while call(f"{url}/v1/videos/{video['id']}")["progress"] < 1:
             time.sleep(0.2)

@@ -18,6 +18,7 @@ from serving.api import create_app
 from serving.engine import Engine
 from serving.job import describe
 from serving.jobs import JobStore
+from serving.service import ModelInfo
 from tests.serving_fakes import LocalEngine
 
 
@@ -26,8 +27,11 @@ def main(home: str, port: str, bundle: str) -> None:
     catalog = Catalog(settings.catalog_url)
     store = JobStore(catalog, settings.media_dir, settings.media_ttl_s)
 
+    info: list[ModelInfo] = []
+
     def load() -> Generator:
         torch.set_num_threads(settings.cpu_count)
+        info.append(describe(Path(bundle), "1"))  # it computes, which only this thread should
         return Generator(load_bundle(Path(bundle)))
 
     engine = Engine(store, load, "1")
@@ -35,7 +39,7 @@ def main(home: str, port: str, bundle: str) -> None:
     if port == "0":
         print("ready", flush=True)
         threading.Event().wait()
-    app = create_app(settings, catalog, describe(Path(bundle), "1"), LocalEngine(engine))
+    app = create_app(settings, catalog, info[0], LocalEngine(engine))
     uvicorn.run(app, host="127.0.0.1", port=int(port), log_level="warning")
 
 

@@ -119,6 +119,35 @@ def server(**settings: str) -> Iterator[Server]:
             process.wait()
 
 
+@contextmanager
+def deployed() -> Iterator[tuple[str, Callable[[str], None]]]:
+    """The application on a Ray cluster of its own: its address, and what deploys the same weights
+    as another version."""
+    import ray
+    from ray import serve
+
+    from serving.app import start_http
+    from serving.job import deploy, describe
+
+    with tempfile.TemporaryDirectory(prefix="reel-bench-") as folder:
+        settings = Settings(home=Path(folder), serve_port=free_port())
+        catalog = Catalog(settings.catalog_url)
+        catalog.migrate()
+        catalog.close()
+        ray.init(num_cpus=settings.cpu_count, include_dashboard=False, log_to_driver=False)
+        try:
+            start_http(settings)
+
+            def serve_version(version: str) -> None:
+                deploy(settings, describe(newest(), version), newest())
+
+            serve_version("1")
+            yield settings.serve_url, serve_version
+        finally:
+            serve.shutdown()
+            ray.shutdown()
+
+
 def until_healthy(url: str, is_alive: Callable[[], bool] = lambda: True) -> None:
     """Return when the server answers that it is healthy."""
     deadline = time.monotonic() + 180
