@@ -131,7 +131,6 @@ class Service:
         Raises:
             ApiError: the policy refuses it, or there is no room.
         """
-        self._ask_policy(job, folder)
         headers, caller = request.headers, caller_of(request)
         job.owner = caller.tenant
         who = caller.tenant or headers.get("authorization", "")
@@ -148,8 +147,9 @@ class Service:
         """Queue `job` with the inputs in `folder`; see `JobStore.submit` for what it returns.
 
         Raises:
-            ApiError: there is no room for it, or the quota is used up.
+            ApiError: the policy refuses it, there is no room, or the quota is used up.
         """
+        self._ask_policy(job, folder)
         target = self.store.folder(job.id)
         folder.replace(target)
         created = False

@@ -28,7 +28,7 @@ def main(home: str, port: str, step_s: str) -> None:
     catalog.migrate()
     store = JobStore(catalog, settings.media_dir, settings.media_ttl_s, tracing=Tracing(settings))
     seal = Provenance(settings).seal
-    engine = Engine(store, lambda: FakeGenerator(float(step_s)), "3", seal)
+    engine = Engine(store, lambda: FakeGenerator(float(step_s)), "3", seal=seal)
     engine.start()
     model = ModelInfo(version="3", size=(96, 64), fps=FPS)
     soon = Backoff(first_s=0.2)

@@ -96,7 +96,7 @@ def running(catalog: Catalog, home: Path, **options: Any) -> Iterator[World]:
     traces = Tracing(settings)
     store = JobStore(catalog, settings.media_dir, ttl_s=3600, lease_s=60, tracing=traces)
     generator = FakeGenerator()
-    engine = Engine(store, lambda: generator, "3", Provenance(settings).seal)
+    engine = Engine(store, lambda: generator, "3", seal=Provenance(settings).seal)
     model = ModelInfo(version="3", size=(48, 32), fps=FPS)
     app = create_app(settings, catalog, model, LocalEngine(engine))
     engine.start()
