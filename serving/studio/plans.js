@@ -75,15 +75,18 @@ export const WORKS = {
     fields: [
       ["title", "Title", "text", { required: true, maxLength: 300 }],
       ["prompt", "What is seen", "area", { required: true, placeholder: "a runner at dawn" }],
-      SECONDS,
-      ["aspects", "Aspects, with commas", "list", { value: "16:9, 1:1, 9:16" }],
-      ["brand.color", "Brand colour", "text", { pattern: "#[0-9A-Fa-f]{6}", placeholder: "#c2410c" }],
-      ["brand.legal", "Legal line", "text"],
-      SEED,
+      ["aspects", "Aspects (16:9, 1:1, 4:5, 9:16)", "list", { value: "16:9, 9:16", required: true }],
+      ["durations", "Seconds, one or more lengths", "list", { placeholder: "6, 15" }],
+      ["short_side", "Short side, pixels", "number", { min: 120, max: 1080, placeholder: "720" }],
+      ["brand.color", "Brand colour", "text", { pattern: "#[0-9A-Fa-f]{6}", placeholder: "#101828" }],
+      ["brand.ink", "Colour of words on it", "text", { pattern: "#[0-9A-Fa-f]{6}", placeholder: "#FFFFFF" }],
+      ["brand.legal", "Legal line", "text", { maxLength: 300 }],
+      ["budget_device_s", "Budget, seconds of work", "number", { min: 1, placeholder: "none" }],
     ],
     groups: [
       { name: "audiences", one: "Audience", fields: [["id", "Name", "text", { pattern: "[A-Za-z0-9_-]+", placeholder: "trail" }], ["scene", "What they see", "text", { placeholder: "forest path" }]] },
       { name: "locales", one: "Language", fields: [["id", "Tag", "text", { placeholder: "en" }], ["headline", "Headline"], ["cta", "Call to action"]] },
     ],
+    finish: plan => (plan.durations ? { ...plan, durations: plan.durations.map(Number) } : plan),
   },
 };

@@ -68,6 +68,7 @@ function bare(name, text, type, props) {
 // A list of parts of the plan, such as shots, of which the user adds as many as it takes.
 function rows(group) {
   const list = el("div", { className: "rows" });
+  list.dataset.group = group.name;
   const add = () => {
     const index = list.children.length + 1;
     const item = el("div", { className: "item", role: "group", ariaLabel: `${group.one} ${index}` });
@@ -122,8 +123,9 @@ function collect(form, spec, groups) {
 
 // `shots[1].prompt` focuses the field that the server did not like.
 function point(form, path) {
-  const [, index, name] = /(?:\[(\d+)\])?\.?([\w.]+)$/.exec(path ?? "") ?? [];
-  const scope = index === undefined ? form : form.querySelectorAll(".item")[Number(index)] ?? form;
+  const [, group, index, name] = /^(?:(\w+)\[(\d+)\]\.)?([\w.]+)$/.exec(path ?? "") ?? [];
+  const item = group && form.querySelector(`[data-group="${group}"]`)?.querySelectorAll(".item")[Number(index)];
+  const scope = item || form;
   scope.querySelector(`[name="${CSS.escape(name ?? "")}"]`)?.focus();
 }
 
