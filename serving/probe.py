@@ -125,12 +125,17 @@ def _answer(kind: str, path: Path, limits: dict[str, float], out: Path | None) -
     return probe_picture(path, limits, out, kind=kind)
 
 
-def main(argv: list[str]) -> int:
+def limit_process() -> None:
+    """From here on this process can do little harm."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S))
     resource.setrlimit(resource.RLIMIT_FSIZE, (WRITTEN_BYTES, WRITTEN_BYTES))
     resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, OPEN_FILES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def main(argv: list[str]) -> int:
+    limit_process()
     warnings.simplefilter("ignore")
     kind, path, limits, out = argv[0], Path(argv[1]), json.loads(argv[2]), argv[3:]
     try:

@@ -12,7 +12,7 @@ import os
 import shutil
 import sys
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -164,8 +164,16 @@ async def _ask_child(
 ) -> dict[str, Any] | None:
     """What `serving.probe` says of a file; None when it does not decode or hurt the child."""
     output = [] if picture is None else [str(picture)]
+    return await ask_child(["serving.probe", kind, str(path), json.dumps(limits), *output])
+
+
+async def ask_child(arguments: Sequence[str]) -> dict[str, Any] | None:
+    """The JSON object that a module's process prints; None when it prints none or takes too long.
+
+    arguments: the module's name and what follows it.
+    """
     child = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "serving.probe", kind, str(path), json.dumps(limits), *output,
+        sys.executable, "-m", *arguments,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,

@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,8 +21,11 @@ if TYPE_CHECKING:
 POLL_S = 0.5
 PATIENCE_S = 30.0
 MAX_LISTED = 24
-PICTURES = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
-MAX_PICTURE_BYTES = 9 * 2**20
+PICTURES = {
+    ".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp"
+}  # fmt: skip
+FONTS = {".ttf": "font/ttf", ".otf": "font/otf", ".ttc": "font/collection"}
+MAX_FILE_BYTES = 9 * 2**20
 
 Say = Callable[[str], None]
 
@@ -69,7 +72,7 @@ def work(kind: str, says: str) -> Callable[..., None]:
 
 
 def read_plan_file(path: Path) -> dict[str, Any]:
-    """The plan in a YAML or JSON file, its pictures' paths replaced by data: URLs.
+    """The plan in a YAML or JSON file, the paths of pictures and fonts replaced by data: URLs.
 
     A Fountain script that `script` names as a file is read as well; paths are relative to the plan.
 
@@ -87,9 +90,10 @@ def read_plan_file(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} is neither YAML nor JSON: {where[:300]}") from None
     if not isinstance(values, dict):
         raise InputError(f"{path} holds a {type(values).__name__}; a plan has fields, like title:")
-    assets = values.get("assets")
-    if isinstance(assets, dict):
-        values["assets"] = {name: _picture(path, value) for name, value in assets.items()}
+    for field, forms in (("assets", PICTURES), ("fonts", FONTS)):
+        named = values.get(field)
+        if isinstance(named, dict):
+            values[field] = {key: _data_url(path, value, forms) for key, value in named.items()}
     script = values.get("script")
     if isinstance(script, str) and "\n" not in script and script.endswith(".fountain"):
         values["script"] = _read(path.parent / script).decode("utf-8", "replace")
@@ -97,18 +101,16 @@ def read_plan_file(path: Path) -> dict[str, Any]:
     return json_values
 
 
-def _picture(plan: Path, value: Any) -> Any:
+def _data_url(plan: Path, value: Any, forms: Mapping[str, str]) -> Any:
     if not isinstance(value, str) or value.startswith("data:"):
         return value
-    form = PICTURES.get(Path(value).suffix.lower())
+    form = forms.get(Path(value).suffix.lower())
     if form is None:
-        raise InputError(f"the asset {value!r} is no PNG, JPEG or WebP file")
+        raise InputError(f"{value!r} in {plan} is no {', '.join(forms)} file")
     data = _read(plan.parent / value)
-    if len(data) > MAX_PICTURE_BYTES:
-        raise InputError(
-            f"the asset {value!r} has {len(data) / 2**20:.0f} MiB; at most 9 are taken"
-        )
-    return f"data:image/{form};base64,{base64.b64encode(data).decode()}"
+    if len(data) > MAX_FILE_BYTES:
+        raise InputError(f"the file {value!r} has {len(data) / 2**20:.0f} MiB; at most 9 are taken")
+    return f"data:{form};base64,{base64.b64encode(data).decode()}"
 
 
 def _read(path: Path) -> bytes:
@@ -251,4 +253,5 @@ def _deliver(server: Server, found: dict[str, Any], out: Path) -> None:
 
 storyboard = work("storyboard", "A script or shot list to an animatic, sheets and timelines.")
 game = work("game", "Loops, flipbooks, plates, skyboxes and cutscenes for a game engine.")
-WORKS = (storyboard, game)
+lesson = work("lesson", "Narrated segments to a film with captions, a quiz and SCORM.")
+WORKS = (storyboard, game, lesson)

@@ -19,7 +19,7 @@ from typing import Any
 from infra.errors import InputError
 from infra.job_files import write_json
 from serving.workflows.deliverable import Take, Takes, find_kind
-from serving.workflows.plan import read_plan
+from serving.workflows.plan import Plan, read_plan
 
 MANIFEST = "manifest.json"
 # One date for all entries: equal contents give equal archives.
@@ -34,13 +34,16 @@ MEDIA_TYPES = {
 
 def make_order(
     kind: str, plan: dict[str, Any], takes: list[dict[str, Any]], choices: dict[str, int],
-    about: dict[str, Any],
+    about: dict[str, Any], approved_by: str = "",
 ) -> dict[str, Any]:  # fmt: skip
     """What `assemble` is told; takes have the fields of `Take`, without `path`.
 
     about: provenance that goes into the manifest as it is.
     """
-    return {"kind": kind, "plan": plan, "takes": takes, "choices": choices, "about": about}
+    return {
+        "kind": kind, "plan": plan, "takes": takes, "choices": choices, "about": about,
+        "approved_by": approved_by,
+    }  # fmt: skip
 
 
 def assemble(folder: Path, order: dict[str, Any], revision: int) -> dict[str, Any]:
@@ -57,14 +60,18 @@ def assemble(folder: Path, order: dict[str, Any], revision: int) -> dict[str, An
     for fields in order["takes"]:
         take = Take(path=folder / fields["name"], **fields)
         takes.setdefault(take.shot, []).append(take)
-    assets = {name: folder / "assets" / f"{name}.png" for name in plan.assets}
     target = folder / f"files-{revision}"
     part = folder / f".files-{revision}"
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir()
-    findings = deliverable.files(
-        plan, Takes(takes=takes, choices=order["choices"], assets=assets), part
+    given = Takes(
+        takes=takes,
+        choices=order["choices"],
+        assets=asset_paths(plan, folder),
+        fonts=font_paths(plan, folder),
+        approved_by=order["approved_by"],
     )
+    findings = deliverable.files(plan, given, part)
     files = [_described(path, part) for path in sorted(part.rglob("*")) if path.is_file()]
     made = {"files": files, "metrics": findings.metrics, "notes": findings.notes}
     write_json(part / MANIFEST, _manifest(order, made))
@@ -73,6 +80,16 @@ def assemble(folder: Path, order: dict[str, Any], revision: int) -> dict[str, An
     shutil.rmtree(target, ignore_errors=True)
     part.replace(target)
     return made
+
+
+def asset_paths(plan: Plan, folder: Path) -> dict[str, Path]:
+    """Where the plan's pictures are in a workflow's folder."""
+    return {name: folder / "assets" / f"{name}.png" for name in plan.assets}
+
+
+def font_paths(plan: Plan, folder: Path) -> dict[str, Path]:
+    """Where the plan's fonts are in a workflow's folder."""
+    return {name: folder / "fonts" / f"{name}.font" for name in plan.fonts}
 
 
 def _described(path: Path, top: Path) -> dict[str, Any]:
@@ -97,6 +114,7 @@ def _manifest(order: dict[str, Any], made: dict[str, Any]) -> dict[str, Any]:
         "format": "reelwright.bundle/1",
         "generated_by": "a generative video model",
         **order["about"],
+        "approved_by": order["approved_by"] or None,
         "kind": order["kind"],
         "plan": order["plan"],
         "takes": takes,

@@ -9,13 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from serving.workflows.plan import Plan, Shot
 
 KINDS: Mapping[str, str] = {
     "storyboard": "serving.workflows.storyboard:storyboard",
     "game": "serving.workflows.game:game",
+    "lesson": "serving.workflows.lesson.delivery:LESSON",
 }
 
 
@@ -43,12 +44,15 @@ class Take:
 class Takes:
     """All finished takes by shot, in order, which of them is chosen, and the plan's assets.
 
-    assets: PNG files by name; they keep their transparency.
+    assets: PNG files by name; they keep their transparency. fonts: files by name.
+    approved_by: who reviewed these takes and released them, or "".
     """
 
     takes: Mapping[str, Sequence[Take]]
     choices: Mapping[str, int]
     assets: Mapping[str, Path] = field(default_factory=dict)
+    fonts: Mapping[str, Path] = field(default_factory=dict)
+    approved_by: str = ""
 
     def chosen(self, shot_id: str) -> Take:
         """The take that the deliverable shows."""
@@ -91,6 +95,18 @@ class Deliverable(Protocol):
 
     def counts(self, plan: Any) -> Mapping[str, int]:
         """What an estimate lists beside the generations, such as {"composites": 12}."""
+
+
+@runtime_checkable
+class Checked(Protocol):
+    """A deliverable that can tell from the plan and its assets alone that it cannot be made."""
+
+    def check(self, plan: Any, takes: Takes) -> None:
+        """Called before anything is generated, in a process under limits; there are no takes.
+
+        Raises:
+            PlanError: some field cannot be used.
+        """
 
 
 def find_kind(kind: str) -> Deliverable | None:

@@ -18,6 +18,7 @@ from serving.fields import Guidance, Seconds, Seed, Steps, Text, parse_size
 
 MAX_SHOTS, MAX_TAKES, MAX_ASSETS = 200, 8, 32
 MAX_ASSET_CHARS = 12 * 2**20
+MAX_FONTS = 8
 SEEDS = 2**31
 
 P = TypeVar("P", bound="Plan")
@@ -28,7 +29,7 @@ class PlanError(InputError):
 
     def __init__(self, field: str, why: str) -> None:
         super().__init__(f"{field} {why}" if field else why)
-        self.field = field
+        self.field, self.why = field, why
 
 
 def _one_line(value: str) -> str:
@@ -77,6 +78,7 @@ class Plan(Part):
     seed: the shots' seeds follow from it and from their ids, so one plan gives one film.
     style: words that every prompt ends with.
     assets: pictures by name, as data: URLs; other fields refer to the names.
+    fonts: TrueType or OpenType files by name, as data: URLs.
     budget_device_s: the most device time that the shots may take.
     review: the bundle is withheld until someone approves of the files.
     """
@@ -91,6 +93,9 @@ class Plan(Part):
     negative_prompt: Text = ""
     assets: dict[Name, Annotated[str, Field(max_length=MAX_ASSET_CHARS)]] = Field(
         default={}, max_length=MAX_ASSETS
+    )
+    fonts: dict[Name, Annotated[str, Field(max_length=MAX_ASSET_CHARS)]] = Field(
+        default={}, max_length=MAX_FONTS
     )
     budget_device_s: Annotated[float, Number, Field(gt=0, allow_inf_nan=False)] | None = None
     review: bool = False

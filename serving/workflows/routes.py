@@ -16,6 +16,7 @@ from serving.service import Service
 from serving.uploads import staging
 from serving.wire import ApiError, not_found
 from serving.workflows import service as workflows
+from serving.workflows.dry_run import dry_run
 from serving.workflows.plan import Line, PlanError, Shot, read_plan
 from serving.workflows.runner import Runner
 from serving.workflows.state import State, choose, retake
@@ -74,10 +75,14 @@ def _making(router: APIRouter, service: Service, store: WorkflowStore, runner: R
         cost = await run_in_threadpool(workflows.estimate, service, deliverable, plan, shots)
         workflows.check_budget(cost)
         with staging(store.media_dir) as folder:
-            digests = await workflows.save_assets(plan, folder)
+            stood_for = await workflows.save_assets(plan, folder)
+            try:
+                await dry_run(deliverable, values | stood_for, folder)
+            except PlanError as error:
+                raise workflows.plan_error(error) from error
             key = request.headers.get("idempotency-key")
             caller = caller_of(request)
-            row = workflows.new_row(kind, caller, values, plan, shots, digests, key)
+            row = workflows.new_row(kind, caller, values, plan, shots, stood_for, key)
             row = await run_in_threadpool(workflows.accept, store, row, folder)
         runner.notify()
         return JSONResponse(workflows.shown(row), 201)
@@ -187,13 +192,17 @@ def _changing(router: APIRouter, store: WorkflowStore, runner: Runner) -> None:
 
     @router.post("/{workflow_id}/approve", openapi_extra=json_schema(ApproveFields))
     async def approve_workflow(workflow_id: str, request: Request) -> JSONResponse:
-        """Release what was held back for review; any later change has to be reviewed again."""
+        """Release what was held back for review; any later change has to be reviewed again.
+
+        The files are made once more, of the same takes, as what they are then: approved.
+        """
         fields = validate(ApproveFields, await json_body(request))
 
         def apply(row: Workflow, state: State) -> None:
             if row.status != "awaiting_review":
                 raise PlanError("workflow_id", f"{row.id} is {row.status}, not awaiting review")
-            state.approved_by, row.status = fields.reviewer, "completed"
+            state.approved_by, row.status = fields.reviewer, "in_progress"
+            state.revision += 1
 
         return await change(request, workflow_id, apply)
 

@@ -293,4 +293,4 @@ def _order(row: Workflow, state: State) -> dict[str, Any]:
     ]
     choices = {shot.id: shot.chosen for shot in state.shots if shot.chosen is not None}
     about = {"workflow": row.id, "created_at": row.created_at.isoformat(), "title": row.title}
-    return make_order(row.kind, row.plan, takes, choices, about)
+    return make_order(row.kind, row.plan, takes, choices, about, state.approved_by)

@@ -15,11 +15,15 @@ from serving.access import Caller
 from serving.service import Service
 from serving.uploads import data_url_bytes, save_image
 from serving.wire import ApiError, not_found
+from serving.workflows.assembly import font_paths
 from serving.workflows.deliverable import KINDS, Deliverable, find_kind
 from serving.workflows.plan import Plan, PlanError, Shot, check_shots, read_plan
 from serving.workflows.shot_jobs import job_of
 from serving.workflows.state import ShotState, State, new_state
 from serving.workflows.store import WorkflowStore
+
+
+FONT_MAGIC = (b"\0\1\0\0", b"OTTO", b"true", b"ttcf")
 
 
 def kind_of(kind: str) -> Deliverable:
@@ -51,13 +55,14 @@ def read(deliverable: Deliverable, values: dict[str, Any]) -> tuple[Plan, Sequen
     return plan, shots
 
 
-async def save_assets(plan: Plan, folder: Path) -> dict[str, str]:
-    """Decode the plan's pictures into `folder`/assets; their SHA-256 by name.
+async def save_assets(plan: Plan, folder: Path) -> dict[str, dict[str, str]]:
+    """Put the plan's pictures and fonts into `folder`: the fields that stand for them in the
+    stored plan, with their SHA-256 by name.
 
     Raises:
-        ApiError: one of them is no picture.
+        ApiError: one of them is no picture or font.
     """
-    digests = {}
+    digests: dict[str, str] = {}
     target = folder / "assets"
     target.mkdir()
     for name, url in plan.assets.items():
@@ -65,15 +70,36 @@ async def save_assets(plan: Plan, folder: Path) -> dict[str, str]:
         stored = await save_image(data_url_bytes(url, param), folder, param, alpha=True)
         path = (folder / stored).replace(target / f"{name}.png")
         digests[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    fonts = save_fonts(plan, folder)
+    return ({"assets": digests} if digests else {}) | ({"fonts": fonts} if fonts else {})
+
+
+def save_fonts(plan: Plan, folder: Path) -> dict[str, str]:
+    """Put the plan's fonts into `folder`/fonts, unopened; their SHA-256 by name.
+
+    Raises:
+        ApiError: one of them does not begin as a font does.
+    """
+    digests = {}
+    for name, url in plan.fonts.items():
+        param = f"fonts.{name}"
+        data = data_url_bytes(url, param)
+        if not data.startswith(FONT_MAGIC):
+            raise ApiError(f"{param} is no TrueType or OpenType font.", param=param)
+        path = font_paths(plan, folder)[name]
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(data)
+        digests[name] = hashlib.sha256(data).hexdigest()
     return digests
 
 
 def new_row(
     kind: str, caller: Caller, values: dict[str, Any], plan: Plan, shots: Sequence[Shot],
-    digests: dict[str, str], key: str | None,
+    stood_for: dict[str, dict[str, str]], key: str | None,
 ) -> Workflow:  # fmt: skip
-    """The row of a new workflow; `values` is the plan as it was sent."""
-    stored = values | ({"assets": digests} if plan.assets else {})
+    """The row of a new workflow; `values` is the plan as it was sent, `stood_for` what
+    `save_assets` returned."""
+    stored = values | stood_for
     content = json.dumps([kind, caller.tenant, stored], sort_keys=True)
     return Workflow(
         id=f"wf_{time.time_ns() // 1_000_000:012x}{uuid.uuid4().hex[:16]}",

@@ -29,7 +29,7 @@ def film(seed: int, num_frames: int, width: int, height: int, *, loops: bool = F
 
 def made(
     kind: str, values: dict[str, Any], folder: Path, *, size: tuple[int, int] = (64, 48),
-    loops: bool = True, choices: dict[str, int] | None = None,
+    loops: bool = True, choices: dict[str, int] | None = None, approved_by: str = "",
 ) -> dict[str, Any]:  # fmt: skip
     """Assemble a plan in `folder` of takes (width, height); those of loops do loop if `loops`.
 
@@ -62,6 +62,7 @@ def made(
                 }
             )  # fmt: skip
     chosen = {shot.id: 1 for shot in shots} | (choices or {})
-    assemble(folder, make_order(kind, values, takes, chosen, {"workflow": "wf_1"}), 1)
+    about = {"workflow": "wf_1"}
+    assemble(folder, make_order(kind, values, takes, chosen, about, approved_by), 1)
     manifest: dict[str, Any] = json.loads((folder / "files-1/manifest.json").read_text())
     return manifest

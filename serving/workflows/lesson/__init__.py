@@ -1,0 +1,1 @@
+"""Lessons: narrated segments become one film with captions, chapters, a transcript and a quiz."""
