@@ -22,7 +22,6 @@ from serving.workflows.shot_jobs import job_of
 from serving.workflows.state import ShotState, State, new_state
 from serving.workflows.store import WorkflowStore
 
-
 FONT_MAGIC = (b"\0\1\0\0", b"OTTO", b"true", b"ttcf")
 
 

@@ -136,9 +136,7 @@ class Block:
             )  # fmt: skip
 
 
-def fit(
-    text: str, font: Path, *, width: int, height: int, largest: int, smallest: int
-) -> Block:
+def fit(text: str, font: Path, *, width: int, height: int, largest: int, smallest: int) -> Block:
     """The text in the largest size at which its lines fit the box and no word is broken.
 
     A word that is longer than the box at the smallest size is broken between letters.
@@ -207,18 +205,17 @@ def _pieces(paragraph: str) -> Iterator[str]:
     piece = ""
     for char in paragraph:
         closes = unicodedata.category(char) in ("Pe", "Pf", "Po", "Mn", "Mc")
-        if piece and (piece[-1].isspace() or is_wide(piece[-1]) or is_wide(char)):
-            if not (char.isspace() or closes) or (piece[-1].isspace() and not char.isspace()):
-                yield piece
-                piece = ""
+        after_space = bool(piece) and piece[-1].isspace() and not char.isspace()
+        beside_wide = bool(piece) and (is_wide(piece[-1]) or is_wide(char))
+        if after_space or (beside_wide and not closes and not char.isspace()):
+            yield piece
+            piece = ""
         piece += char
     if piece:
         yield piece
 
 
-def _longest_start(
-    line: str, loaded: ImageFont.FreeTypeFont, width: int, backward: bool
-) -> int:
+def _longest_start(line: str, loaded: ImageFont.FreeTypeFont, width: int, backward: bool) -> int:
     end = 1
     for index in range(1, len(line) + 1):
         if index < len(line) and unicodedata.category(line[index]) in ("Mn", "Mc", "Me", "Cf"):

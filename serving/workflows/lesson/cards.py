@@ -9,6 +9,8 @@ from PIL import Image, ImageDraw
 from serving.fields import parse_size
 from serving.workflows.lesson.plan import LessonPlan, Segment, Source
 from serving.workflows.lettering import font_path
+from serving.workflows.overlay import Frames, Patch, panel
+from serving.workflows.plan import PlanError
 from serving.workflows.typesetting import (
     Align,
     Block,
@@ -17,8 +19,6 @@ from serving.workflows.typesetting import (
     fit,
     runs_right_to_left,
 )
-from serving.workflows.overlay import Frames, Patch, panel
-from serving.workflows.plan import PlanError
 
 PAPER, INK, FAINT = (16, 24, 40), (255, 255, 255), (190, 199, 212)
 PANEL = (16, 24, 40, 215)

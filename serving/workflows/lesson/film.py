@@ -27,9 +27,7 @@ def film_frames(
             yield from _segment_frames(cards, takes, part, draft=draft)
 
 
-def _segment_frames(
-    cards: Cards, takes: Takes, part: FilmPart, *, draft: bool
-) -> Iterator[Frames]:
+def _segment_frames(cards: Cards, takes: Takes, part: FilmPart, *, draft: bool) -> Iterator[Frames]:
     segment = cards.plan.segments[part.index]
     width, height = cards.size
     path = takes.chosen(segment.id).path

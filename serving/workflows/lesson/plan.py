@@ -1,12 +1,12 @@
 """The plan of a lesson: segments with narration, what is written on them, questions, sources.
 
-    title: The water cycle
-    language: en
-    segments:
-      - id: evaporation
-        title: Evaporation
-        prompt: sun over the sea, vapour rising
-        narration: Heat turns water into vapour, which rises.
+title: The water cycle
+language: en
+segments:
+  - id: evaporation
+    title: Evaporation
+    prompt: sun over the sea, vapour rising
+    narration: Heat turns water into vapour, which rises.
 """
 
 import re
@@ -16,8 +16,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from serving.fields import Prompt, Seconds, Seed
-from serving.workflows.plan import Line, Name, Part, Plan, PlanError, Shot, Size
 from serving.workflows.lesson.timing import generated_s
+from serving.workflows.plan import Line, Name, Part, Plan, PlanError, Shot, Size
 
 MAX_SEGMENTS, MAX_SOURCES, MAX_CHOICES = 60, 40, 6
 
@@ -69,9 +69,7 @@ class Question(Part):
     @model_validator(mode="after")
     def _answer_exists(self) -> "Question":
         if self.answer > len(self.choices):
-            raise ValueError(
-                f"answer is {self.answer}, and there are {len(self.choices)} choices"
-            )
+            raise ValueError(f"answer is {self.answer}, and there are {len(self.choices)} choices")
         return self
 
 
@@ -102,7 +100,7 @@ class Labels(Part):
 
     reconstruction: Line = Field("AI reconstruction", min_length=1)
     generated: Line = Field("The pictures of this lesson were made by an AI model.", min_length=1)
-    draft: Line = Field("DRAFT – not reviewed", min_length=1)
+    draft: Line = Field("DRAFT: not reviewed", min_length=1)
     sources: Line = "Sources"
     chapters: Line = "Chapters"
     transcript: Line = "Transcript"

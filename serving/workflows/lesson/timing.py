@@ -3,6 +3,7 @@
 Everything is counted in whole frames, so captions, chapters and film agree to the frame.
 """
 
+import itertools
 import math
 import re
 from collections.abc import Iterator, Sequence
@@ -19,7 +20,7 @@ CARD_S = 2.5  # the least time that a card is shown
 CUE_CHARS, LINE_CHARS = 84, 42  # two lines, as broadcasters' captioning guides have them
 SENTENCE_CHARS = 30  # a cue that ends with a sentence need not be filled further
 WIDE_PER_WORD = 2  # Chinese and Japanese are read at about two characters for a word
-SENTENCE_END = (".", "!", "?", "…", "。", "！", "？", "؟")
+SENTENCE_END = (".", "!", "?", "…", "。", "\uff01", "\uff1f", "؟")
 
 PartKind = Literal["title", "card", "segment", "sources"]
 
@@ -106,7 +107,7 @@ def caption_cues(plan: "LessonPlan", parts: Sequence[FilmPart]) -> Iterator[Cue]
 
 def chapters(plan: "LessonPlan", parts: Sequence[FilmPart]) -> Iterator[tuple["Segment", Cue]]:
     """Each segment with the stretch from its card to its end."""
-    for card, part in zip(parts, parts[1:], strict=False):
+    for card, part in itertools.pairwise(parts):
         if part.kind == "segment":
             segment = plan.segments[part.index]
             start_s, end_s = card.start / plan.fps, part.end / plan.fps
@@ -144,7 +145,9 @@ def _words(text: str) -> list[str]:
     found = []
     for word in re.findall(r"\S+\s*", text):
         if any(map(is_wide, word)):
-            found.extend(re.findall(r"(?:[!-~]+|\S)[、。，．！？」』）]*\s*", word))
+            found.extend(
+                re.findall(r"(?:[!-~]+|\S)[、。」』\uff0c\uff0e\uff01\uff1f\uff09]*\s*", word)
+            )
         else:
             step = LINE_CHARS - 1
             found.extend(word[at : at + step] for at in range(0, len(word), step))
