@@ -17,6 +17,7 @@ KINDS: Mapping[str, str] = {
     "storyboard": "serving.workflows.storyboard:storyboard",
     "game": "serving.workflows.game:game",
     "lesson": "serving.workflows.lesson.delivery:LESSON",
+    "campaign": "serving.workflows.campaign.delivery:CAMPAIGN",
 }
 
 

@@ -1,5 +1,6 @@
 """The still pictures of a lesson: title, chapter and source cards, and labels over the pictures."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,7 +39,7 @@ class Cards:
     size: tuple[int, int]
 
     @staticmethod
-    def of(plan: LessonPlan, fonts: dict[str, Path]) -> "Cards":
+    def of(plan: LessonPlan, fonts: Mapping[str, Path]) -> "Cards":
         font = font_path() if plan.font is None else fonts[plan.font]
         return Cards(plan=plan, font=font, size=parse_size(plan.size, even=True))
 

@@ -98,9 +98,11 @@ class Segment(Part):
 class Labels(Part):
     """Words of the lesson that are not its author's, to be given in the lesson's language."""
 
-    reconstruction: Line = Field("AI reconstruction", min_length=1)
-    generated: Line = Field("The pictures of this lesson were made by an AI model.", min_length=1)
-    draft: Line = Field("DRAFT: not reviewed", min_length=1)
+    reconstruction: Line = Field(default="AI reconstruction", min_length=1)
+    generated: Line = Field(
+        default="The pictures of this lesson were made by an AI model.", min_length=1
+    )
+    draft: Line = Field(default="DRAFT: not reviewed", min_length=1)
     sources: Line = "Sources"
     chapters: Line = "Chapters"
     transcript: Line = "Transcript"

@@ -1,0 +1,1 @@
+"""Campaigns: few generations become one advert for each audience, locale, aspect and duration."""

@@ -1,0 +1,178 @@
+"""Where an advert's words, logo and legal line stand, and whether they can be read there."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from serving.workflows.campaign.brand import SAFE_AREAS, lowest_contrast, rgb
+from serving.workflows.campaign.plan import MIN_CONTRAST, CampaignPlan, Variant, frame_size
+from serving.workflows.deliverable import Takes
+from serving.workflows.lettering import font_path
+from serving.workflows.overlay import Frames, Patch, blend, panel
+from serving.workflows.plan import PlanError
+from serving.workflows.typesetting import Block, LetteringError, fit
+
+SMALLEST, SMALLEST_PX = 0.03, 11  # of the frame's shorter side
+OPACITIES = (200, 225, 240, 255)  # of a panel, the first at which its words can be read
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mark:
+    """A panel with words, and its box; `field` is where the plan has them."""
+
+    field: str
+    patch: Patch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """The still parts of one advert; `seconds` do not matter to it."""
+
+    plan: CampaignPlan
+    variant: Variant
+    font: Path
+    logo: Path | None
+
+    @staticmethod
+    def of(plan: CampaignPlan, variant: Variant, takes: Takes) -> "Layout":
+        font = font_path() if plan.brand.font is None else takes.fonts[plan.brand.font]
+        logo = None if plan.brand.logo is None else takes.assets[plan.brand.logo]
+        return Layout(plan=plan, variant=variant, font=font, logo=logo)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return frame_size(self.plan, self.variant.aspect)
+
+    @property
+    def safe(self) -> tuple[int, int, int, int]:
+        return SAFE_AREAS[self.variant.aspect].box(self.size)
+
+    def marks(self, opacity: int = 255) -> list[Mark]:
+        """Headline at the top, logo under it, call and legal line at the bottom.
+
+        Raises:
+            PlanError: some words do not fit, or the font lacks a character.
+        """
+        left, top, right, bottom = self.safe
+        width, height, pad = right - left, bottom - top, max(3, min(self.size) // 50)
+        words, at = self.variant.locale, f"locales[{self.variant.index}]"
+        block = self._block(words.headline, f"{at}.headline", width - 2 * pad, height // 3, 0.1)
+        marks = [self._mark(block, f"{at}.headline", left, top, width, pad, opacity)]
+        legal = words.legal or self.plan.brand.legal
+        if legal:
+            field = f"{at}.legal" if words.legal else "brand.legal"
+            block = self._block(legal, field, width - 2 * pad, height // 6, 0.035)
+            bottom -= block.height + 2 * pad
+            marks.append(self._mark(block, field, left, bottom, width, pad, opacity))
+        if words.cta:
+            field = f"{at}.cta"
+            block = self._block(words.cta, field, width - 2 * pad, height // 6, 0.07)
+            bottom -= block.height + 3 * pad
+            across = block.width + 2 * pad
+            start = right - across if block.right_to_left else left
+            marks.append(self._mark(block, field, start, bottom, across, pad, opacity))
+        if self.logo is not None:
+            under = marks[0].patch.box[3] + pad
+            logo = self._logo((width // 4, min(height // 5, bottom - pad - under)))
+            marks.append(Mark(field="brand.logo", patch=Patch(x=left, y=under, pixels=logo)))
+        return marks
+
+    def _mark(
+        self, block: Block, field: str, x: int, y: int, width: int, pad: int, opacity: int
+    ) -> Mark:
+        fill = (*rgb(self.plan.brand.color), opacity)
+        ink = rgb(self.plan.brand.ink)
+        return Mark(field=field, patch=panel(block, x, y, width, pad=pad, fill=fill, color=ink))
+
+    def end_card(self) -> Frames:
+        """The brand's card (H, W, 3): logo, headline, call and legal line on its colour."""
+        left, top, right, bottom = self.safe
+        width, height = right - left, bottom - top
+        words, at = self.variant.locale, f"locales[{self.variant.index}]"
+        picture = Image.new("RGB", self.size, rgb(self.plan.brand.color))
+        canvas, ink = ImageDraw.Draw(picture), rgb(self.plan.brand.ink)
+        y = top
+        if self.logo is not None:
+            logo = Image.fromarray(self._logo((width // 2, height // 4)))
+            picture.paste(logo, (left + (width - logo.width) // 2, y), logo)
+        y += height // 4
+        rows = [
+            (words.headline, f"{at}.headline", 0.36, 0.12),
+            (words.cta, f"{at}.cta", 0.16, 0.08),
+        ]
+        rows.append((words.legal or self.plan.brand.legal, "brand.legal", 0.16, 0.035))
+        for text, field, share, size in rows:
+            if text:
+                block = self._block(text, field, width, round(height * share), size)
+                block.draw(canvas, left, y, ink, box_width=width, align="center")
+            y += round(height * (share + 0.02))
+        return np.asarray(picture)
+
+    def _block(self, text: str, field: str, width: int, height: int, size: float) -> Block:
+        side = min(self.size)
+        try:
+            return fit(
+                text, self.font, width=width, height=height,
+                largest=round(side * size), smallest=max(SMALLEST_PX, round(side * SMALLEST)),
+            )  # fmt: skip
+        except LetteringError as error:
+            where = f" (at {self.variant.aspect})"
+            raise PlanError(field, f"{error}{where}") from error
+
+    def _logo(self, room: tuple[int, int]) -> Frames:
+        """The logo (H, W, 4) within (width, height)."""
+        assert self.logo is not None
+        if min(room) < SMALLEST_PX:
+            raise PlanError("brand.logo", f"has no room at {self.variant.aspect}; say less")
+        with Image.open(self.logo) as opened:
+            picture = opened.convert("RGBA")
+        picture.thumbnail(room, Image.Resampling.LANCZOS)
+        return np.asarray(picture)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """What was measured of an advert.
+
+    contrast: the lowest ratio of its words with a pixel behind them. boxes: by field, in pixels.
+    """
+
+    opacity: int
+    contrast: float
+    safe: bool
+    boxes: Mapping[str, tuple[int, int, int, int]]
+
+    @property
+    def passed(self) -> bool:
+        return self.safe and self.contrast >= MIN_CONTRAST
+
+
+def checked(layout: Layout, samples: list[Frames]) -> tuple[list[Patch], Check]:
+    """The marks, on the lightest panels at which the words can be read over these frames."""
+    ink, color = rgb(layout.plan.brand.ink), rgb(layout.plan.brand.color)
+    for opacity in OPACITIES:
+        marks = layout.marks(opacity)
+        lowest = 21.0
+        for mark in marks:
+            if mark.field == "brand.logo":
+                continue
+            left, top, right, bottom = mark.patch.box
+            bare = np.empty((bottom - top, right - left, 4), np.uint8)
+            bare[:] = (*color, opacity)
+            under = Patch(x=0, y=0, pixels=bare)
+            for frame in samples:
+                behind = blend(frame[top:bottom, left:right], [under])
+                lowest = min(lowest, lowest_contrast(ink, behind))
+        if lowest >= MIN_CONTRAST:
+            break
+    left, top, right, bottom = layout.safe
+    boxes = {mark.field: mark.patch.box for mark in marks}
+    safe = all(
+        box[0] >= left and box[1] >= top and box[2] <= right and box[3] <= bottom
+        for box in boxes.values()
+    )
+    found = Check(opacity=opacity, contrast=round(lowest, 2), safe=safe, boxes=boxes)
+    return [mark.patch for mark in marks], found
