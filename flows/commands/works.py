@@ -254,4 +254,5 @@ def _deliver(server: Server, found: dict[str, Any], out: Path) -> None:
 storyboard = work("storyboard", "A script or shot list to an animatic, sheets and timelines.")
 game = work("game", "Loops, flipbooks, plates, skyboxes and cutscenes for a game engine.")
 lesson = work("lesson", "Narrated segments to a film with captions, a quiz and SCORM.")
-WORKS = (storyboard, game, lesson)
+campaign = work("campaign", "Adverts by audience, locale, aspect and duration, checked.")
+WORKS = (storyboard, game, lesson, campaign)

@@ -7,6 +7,7 @@ Lines are shaped by Raqm (HarfBuzz and FriBidi), so Arabic joins and runs from r
 Sizes are in pixels.
 """
 
+import struct
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -73,9 +74,10 @@ def _needs_shaping(char: str) -> bool:
 @lru_cache(maxsize=16)
 def _characters(font: Path) -> frozenset[int]:
     try:
-        with TTFont(font, fontNumber=0, lazy=True) as opened:
+        # Given a name, fontTools leaves the file open when it is no font.
+        with font.open("rb") as handle, TTFont(handle, fontNumber=0, lazy=True) as opened:
             return frozenset(opened.getBestCmap() or ())
-    except (TTLibError, OSError, ValueError, KeyError, AssertionError) as error:
+    except (TTLibError, OSError, ValueError, KeyError, AssertionError, struct.error) as error:
         raise LetteringError(f"uses a font that cannot be read: {error}") from error
 
 

@@ -150,7 +150,8 @@ def _report(plan: CampaignPlan, checks: list[tuple[Variant, Check]]) -> str:
         f"<body><h1>{html.escape(plan.title)}</h1>\n"
         f"<p>Contrast is the lowest of the words with any pixel behind them, in {SAMPLES} "
         f"frames spread over the advert; {MIN_CONTRAST}:1 is needed (WCAG 2.2, 1.4.3). "
-        "Panels are as opaque as that takes.</p>\n<table><tr><th></th><th>Advert</th><th>Headline</th><th>Contrast</th>"
+        "Panels are as opaque as that takes.</p>\n"
+        "<table><tr><th></th><th>Advert</th><th>Headline</th><th>Contrast</th>"
         "<th>Panel</th><th>Safe area</th><th></th></tr>\n"
         f"{rows}\n</table></body></html>\n"
     )
