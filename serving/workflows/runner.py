@@ -246,7 +246,7 @@ class Runner:
                 state.files = [File(**entry) for entry in made["files"]]
                 state.metrics, state.notes = made["metrics"], made["notes"]
             if state.revision == revision:
-                gate = row.plan.get("review") and not state.approved_by
+                gate = _asks_for_review(row) and not state.approved_by
                 row.status = "awaiting_review" if gate else "completed"
                 row.error_code = row.error_message = None
                 state.waiting = ""
@@ -266,6 +266,13 @@ class Runner:
 
 
 _UNDER_WAY = ("queued", "in_progress")
+
+
+def _asks_for_review(row: Workflow) -> bool:
+    """By the plan's own word, or by what its kind does when it says nothing."""
+    deliverable = find_kind(row.kind)
+    assert deliverable is not None, f"{row.id} is of unknown kind {row.kind!r}"
+    return read_plan(deliverable.plan_model, row.plan).review
 
 
 def _reason(error: Exception) -> str:
