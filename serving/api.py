@@ -67,7 +67,7 @@ def create_app(
     pictures = Pictures(fetch_urls=settings.fetch_urls, private_hosts=hosts)
     metrics = Metrics(store, admission)
     workflows = WorkflowStore(catalog, settings.media_dir, settings.media_ttl_s)
-    runner = Runner(service, workflows)
+    runner = Runner(service, workflows, settings)
     # FastAPI's own pages load their scripts from another host.
     app = FastAPI(
         title="Reelwright",

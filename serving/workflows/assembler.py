@@ -12,6 +12,7 @@ from typing import Any
 
 from infra.catalog_models import Workflow
 from infra.job_files import read_json, write_json
+from infra.settings import Settings
 from serving.workflows.state import State
 from serving.workflows.store import WorkflowStore
 
@@ -28,8 +29,12 @@ class _Child:
 class Assembler:
     """A child process keeps the gateway quick while films are cut, whatever happens in it."""
 
-    def __init__(self, store: WorkflowStore) -> None:
+    def __init__(self, store: WorkflowStore, settings: Settings) -> None:
         self._store = store
+        # What the child needs to sign what it makes.
+        self._signing = settings.model_dump(
+            mode="json", include={"home", "provenance_key", "provenance_certificate"}
+        )
         self._child: _Child | None = None
         self._late: set[tuple[str, int]] = set()
 
@@ -59,7 +64,7 @@ class Assembler:
         return made
 
     def _start(self, workflow_id: str, folder: Path, revision: int, order: dict[str, Any]) -> None:
-        write_json(folder / "order.json", order | {"revision": revision})
+        write_json(folder / "order.json", order | {"revision": revision, "signing": self._signing})
         with (folder / "assembly.log").open("wb") as log:
             process = subprocess.Popen(
                 ["nice", sys.executable, "-m", "serving.workflows.assembly", str(folder)],

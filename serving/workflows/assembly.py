@@ -13,12 +13,13 @@ import mimetypes
 import shutil
 import sys
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from infra.errors import InputError
 from infra.job_files import write_json
-from serving.workflows.deliverable import Take, Takes, find_kind
+from serving.workflows.deliverable import Seal, Take, Takes, find_kind
 from serving.workflows.plan import Plan, read_plan
 
 MANIFEST = "manifest.json"
@@ -46,8 +47,15 @@ def make_order(
     }  # fmt: skip
 
 
-def assemble(folder: Path, order: dict[str, Any], revision: int) -> dict[str, Any]:
+def assemble(
+    folder: Path,
+    order: dict[str, Any],
+    revision: int,
+    seal: Seal = lambda _paths: None,
+) -> dict[str, Any]:
     """Make the deliverable in a workflow's folder; returns {"files", "metrics", "notes"}.
+
+    `seal` signs the files once they are whole.
 
     Raises:
         InputError: the takes cannot be made into it.
@@ -70,9 +78,12 @@ def assemble(folder: Path, order: dict[str, Any], revision: int) -> dict[str, An
         assets=asset_paths(plan, folder),
         fonts=font_paths(plan, folder),
         approved_by=order["approved_by"],
+        seal=seal,
     )
     findings = deliverable.files(plan, given, part)
-    files = [_described(path, part) for path in sorted(part.rglob("*")) if path.is_file()]
+    paths = [path for path in sorted(part.rglob("*")) if path.is_file()]
+    seal(paths)
+    files = [_described(path, part) for path in paths]
     made = {"files": files, "metrics": findings.metrics, "notes": findings.notes}
     write_json(part / MANIFEST, _manifest(order, made))
     made["files"] = [*files, _described(part / MANIFEST, part)]
@@ -90,6 +101,23 @@ def asset_paths(plan: Plan, folder: Path) -> dict[str, Path]:
 def font_paths(plan: Plan, folder: Path) -> dict[str, Path]:
     """Where the plan's fonts are in a workflow's folder."""
     return {name: folder / "fonts" / f"{name}.font" for name in plan.fonts}
+
+
+def _sealer(work_id: str, takes: list[dict[str, Any]], signing: dict[str, Any]) -> Seal:
+    """What signs a work's files, each once, by the settings that the server wrote down for it."""
+    from infra.settings import Settings
+    from serving.provenance import Provenance
+
+    provenance = Provenance(Settings(**signing))
+    version = takes[0]["model_version"] if takes else ""
+    jobs = [take["job_id"] for take in takes if take["job_id"]]
+    signed: set[Path] = set()
+
+    def seal(paths: Sequence[Path]) -> None:
+        provenance.seal_work(work_id, version, jobs, [p for p in paths if p not in signed])
+        signed.update(paths)
+
+    return seal
 
 
 def _described(path: Path, top: Path) -> dict[str, Any]:
@@ -146,11 +174,12 @@ def main(argv: list[str]) -> int:
         # A server that was killed leaves its assembly running; two would write the same files.
         fcntl.flock(lock, fcntl.LOCK_EX)
         order = json.loads((folder / "order.json").read_text())
-        revision = order.pop("revision")
+        revision, signing = order.pop("revision"), order.pop("signing")
         if (folder / f"made-{revision}.json").exists():
             return 0
         try:
-            made = assemble(folder, order, revision)
+            seal = _sealer(folder.name, order["takes"], signing)
+            made = assemble(folder, order, revision, seal)
         except InputError as error:
             print(error, file=sys.stderr)
             return 2

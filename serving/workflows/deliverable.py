@@ -5,7 +5,7 @@ function of the plan and a folder of takes: it needs no model, no database and n
 run in a process of its own.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -41,12 +41,17 @@ class Take:
     parent: str | None = None
 
 
+Seal = Callable[[Sequence[Path]], None]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Takes:
     """All finished takes by shot, in order, which of them is chosen, and the plan's assets.
 
     assets: PNG files by name; they keep their transparency. fonts: files by name.
     approved_by: who reviewed these takes and released them, or "".
+    seal: signs files now. All of the folder is signed in the end; what goes into a package is
+        signed before it does.
     """
 
     takes: Mapping[str, Sequence[Take]]
@@ -54,6 +59,7 @@ class Takes:
     assets: Mapping[str, Path] = field(default_factory=dict)
     fonts: Mapping[str, Path] = field(default_factory=dict)
     approved_by: str = ""
+    seal: Seal = lambda _paths: None
 
     def chosen(self, shot_id: str) -> Take:
         """The take that the deliverable shows."""

@@ -1,6 +1,6 @@
 """Moves workflows on: submits takes that can be made, keeps those that are finished, assembles.
 
-    runner = Runner(service, store); runner.start(); …; runner.stop()
+    runner = Runner(service, store, settings); runner.start(); …; runner.stop()
 
 One thread beside the outbox. All it knows is in SQL and on disk, so it may die at any moment: the
 next one goes on, and a take that was submitted already is found by its key. Takes are ordinary
@@ -15,6 +15,7 @@ from typing import Any
 
 from infra.catalog_models import GenerationJob, Workflow
 from infra.errors import InputError, NotFoundError
+from infra.settings import Settings
 from serving.redaction import trace
 from serving.service import Service
 from serving.wire import ApiError
@@ -38,9 +39,9 @@ IN_FLIGHT = 4  # takes of one workflow in the queue: others come in between
 class Runner:
     """Works on all live workflows of a catalog."""
 
-    def __init__(self, service: Service, store: WorkflowStore) -> None:
+    def __init__(self, service: Service, store: WorkflowStore, settings: Settings) -> None:
         self._service, self._store = service, store
-        self._assembler = Assembler(store)
+        self._assembler = Assembler(store, settings)
         self._held: dict[str, float] = {}  # workflows without room, and until when
         self._wake, self._stop = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._loop, name="workflows", daemon=True)

@@ -12,6 +12,8 @@ import pytest
 import webvtt
 
 from infra.catalog import Catalog
+from serving.certificates import anchors
+from serving.inspection import inspect
 from serving.workflows.lettering import font_path
 from tests.system.test_workflows import PNG, followed, post
 from tests.unit.serving.conftest import running
@@ -77,7 +79,11 @@ def test_a_lesson_is_published_by_its_reviewer_alone(world: Any, tmp_path: Path)
         archive.extractall(tmp_path)
     assert json.loads((tmp_path / "review.json").read_text())["reviewer"] == "N. N."
     assert webvtt.read(tmp_path / "captions.en.vtt")[0].text == "Heat makes vapour."
-    assert zipfile.is_zipfile(tmp_path / "lesson.scorm12.zip")
+    with zipfile.ZipFile(tmp_path / "lesson.scorm12.zip") as package:
+        film = next(name for name in package.namelist() if name.endswith("lesson.mp4"))
+        assert package.read(film) == (tmp_path / "lesson.mp4").read_bytes()
+    seen = inspect(tmp_path / "lesson.mp4", anchors(world.settings))
+    assert (seen.signature, seen.job_id) == ("here", begun)
     assert not list(tmp_path.glob("*draft*"))
     post(world, f"{begun}/shots/sea/retake", {})
     found = followed(world, begun, lambda found: found["status"] == "awaiting_review")

@@ -1,6 +1,7 @@
 """Workflows over a real engine thread and a fake model: shots become jobs, jobs become files."""
 
 import base64
+import hashlib
 import io
 import json
 import shutil
@@ -16,6 +17,8 @@ import webvtt
 from PIL import Image
 
 from infra.catalog import Catalog
+from serving.certificates import anchors
+from serving.inspection import inspect
 from serving.workflows.state import State
 from serving.workflows.store import WorkflowStore
 from tests.unit.serving.calls import png
@@ -231,3 +234,18 @@ def test_a_games_pictures_loops_and_scenes_come_from_jobs_of_their_kinds(
     (caption,) = webvtt.read(tmp_path / "cutscenes/intro/a.vtt")
     assert caption.voice == "M" and "<i>" not in caption.raw_text
     assert found["metrics"]["torch"]["repaired"] and "torch" in " ".join(found["notes"])
+
+
+def test_what_is_put_together_is_signed_and_names_its_jobs(world: Any, tmp_path: Path) -> None:
+    made = post(world, "storyboard", PLAN).json()["id"]
+    found = followed(world, made, lambda work: work["status"] == "completed")
+    jobs = {take["video_id"] for shot in found["shots"] for take in shot["takes"]}
+    signed = [file for file in found["files"] if file["name"].endswith((".mp4", ".png"))]
+    assert len(signed) >= 3
+    for file in signed:
+        data = world.client.get(file["url"]).content
+        assert hashlib.sha256(data).hexdigest() == file["sha256"]
+        (tmp_path / "got").write_bytes(data)
+        seen = inspect(tmp_path / "got", anchors(world.settings))
+        assert (seen.signature, seen.job_id) == ("here", made)
+        assert set(seen.claims["made_from"].split()) == jobs

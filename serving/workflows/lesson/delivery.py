@@ -77,6 +77,7 @@ def _publish(
 ) -> None:
     """What only a reviewed lesson has."""
     if plan.package is not None:
+        takes.seal(list(files.values()))
         write_scorm(plan, parts, files, folder / "lesson.scorm12.zip")
     if plan.review:
         shown = {s.id: takes.chosen(s.id).sha256 for s in plan.segments}
