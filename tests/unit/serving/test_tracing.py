@@ -45,7 +45,8 @@ def test_every_job_has_a_trace_of_its_own(world) -> None:
     first, second = create(world, seconds=1), create(world, seconds=1)
     ids = {video["x_trace_id"] for video in (first, second)}
     assert len(ids) == 2 and all(len(found) == 32 for found in ids)
-    world.finish(second["id"])
+    for video in (first, second):
+        world.finish(video["id"])
     remix = world.client.post(f"/v1/videos/{first['id']}/remix", json={"prompt": "b"}).json()
     assert remix["x_trace_id"] not in ids
 
