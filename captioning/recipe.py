@@ -100,7 +100,7 @@ class CocaRecipe:
     max_words: int = 40  # of a caption; the rest is cut
 
     # Training.
-    steps: int = 1800
+    steps: int = 1500
     batch: int = 32
     learning_rate: float = 1e-3
     weight_decay: float = 0.05

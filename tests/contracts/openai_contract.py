@@ -1,6 +1,4 @@
-"""Two majors of the openai client against the real server; the figure `openai_contract_failed`.
-
-    python -m tests.contracts.openai_contract     # prints how many cases failed, of both majors
+"""Two majors of the openai client against the real server.
 
 The lock holds one major. The other is installed from openai-2.lock into a folder of its own,
 once, and the same script runs with that folder first on its path.
@@ -71,18 +69,3 @@ def _run(major: str, base_url: str) -> dict[str, str]:
     assert answer["version"].split(".")[0] == major, answer["version"]
     results: dict[str, str] = answer["results"]
     return results
-
-
-def main() -> None:
-    failed = 0
-    for major in MAJORS:
-        with tempfile.TemporaryDirectory() as home:
-            for case, error in run(major, Path(home)).items():
-                failed += bool(error)
-                print(f"{major} {case}: {'failed' if error else 'ok'}\n{error}".rstrip())
-    print(f"openai_contract_failed {failed}")
-    sys.exit(failed > 0)
-
-
-if __name__ == "__main__":
-    main()

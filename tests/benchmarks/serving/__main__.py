@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 
 from tests.benchmarks.figure import Figure
-from tests.benchmarks.serving import batching, faults, large, latency, overload, swap
+from tests.benchmarks.serving import batching, contracts, faults, large, latency, overload, swap
 from tests.benchmarks.table import measure
 
 FIGURES: dict[str, Callable[[], dict[str, Figure]]] = {
@@ -22,6 +22,8 @@ FIGURES: dict[str, Callable[[], dict[str, Figure]]] = {
     "swap_failed_requests": swap.swap_failed_requests,
     "minute_video_ok": large.minute_video_ok,
     "image_2048_ok": large.image_2048_ok,
+    "schemathesis_5xx": contracts.schemathesis_5xx,
+    "openai_contract_failed": contracts.openai_contract_failed,
 }
 
 if __name__ == "__main__":

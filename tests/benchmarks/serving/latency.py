@@ -31,7 +31,8 @@ def p50_over_sampler() -> dict[str, Figure]:
     torch.set_num_threads(Settings().cpu_count)
     generator, rng = Generator(load_bundle(newest())), random.Random(11)
     _bare(generator, 0)
-    with deployed() as (url, _):
+    with deployed() as served:
+        url = served.url
         _ended(url, _create(url, 0))
         bare = statistics.median(_bare(generator, seed) for seed in range(5))
         made = []
@@ -54,7 +55,8 @@ def p50_over_sampler() -> dict[str, Figure]:
 def status_p99_ms() -> dict[str, Figure]:
     """Retrieve and list in turn, at an even rate, while a minute of video is made."""
     taken: list[float] = []
-    with deployed() as (url, _):
+    with deployed() as served:
+        url = served.url
         video = call(f"{url}/v1/videos", {"prompt": PROMPT, "seconds": 60, "steps": 100})
         while call(f"{url}/v1/videos/{video['id']}")["progress"] < 1:
             time.sleep(0.2)

@@ -37,13 +37,14 @@ def swap_failed_requests() -> dict[str, Figure]:
                 failed.append(repr(error))
             over.wait(rng.expovariate(1.0))
 
-    with deployed() as (url, deploy):
+    with deployed() as served:
+        url = served.url
         clients = [threading.Thread(target=ask, args=(number,)) for number in range(CLIENTS)]
         for client in clients:
             client.start()
         for version in range(2, 2 + SWAPS):
             time.sleep(PAUSE_S)
-            deploy(str(version))
+            served.deploy(str(version))
         time.sleep(PAUSE_S)
         over.set()
         for client in clients:

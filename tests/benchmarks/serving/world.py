@@ -119,10 +119,19 @@ def server(**settings: str) -> Iterator[Server]:
             process.wait()
 
 
+@dataclass
+class Deployed:
+    """The application on a Ray cluster of its own, where it is and its jobs."""
+
+    url: str
+    store: JobStore
+    deploy: Callable[[str], None]
+    """Deploys the same weights as another version."""
+
+
 @contextmanager
-def deployed() -> Iterator[tuple[str, Callable[[str], None]]]:
-    """The application on a Ray cluster of its own: its address, and what deploys the same weights
-    as another version."""
+def deployed(catalog_url: str = "") -> Iterator[Deployed]:
+    """The demo's model, served as it is from a home that goes away."""
     import ray
     from ray import serve
 
@@ -130,10 +139,10 @@ def deployed() -> Iterator[tuple[str, Callable[[str], None]]]:
     from serving.job import deploy, describe
 
     with tempfile.TemporaryDirectory(prefix="reel-bench-") as folder:
-        settings = Settings(home=Path(folder), serve_port=free_port())
+        settings = Settings(home=Path(folder), serve_port=free_port(), catalog_url=catalog_url)
         catalog = Catalog(settings.catalog_url)
         catalog.migrate()
-        catalog.close()
+        store = JobStore(catalog, settings.media_dir, settings.media_ttl_s)
         ray.init(num_cpus=settings.cpu_count, include_dashboard=False, log_to_driver=False)
         try:
             start_http(settings)
@@ -142,10 +151,11 @@ def deployed() -> Iterator[tuple[str, Callable[[str], None]]]:
                 deploy(settings, describe(newest(), version), newest())
 
             serve_version("1")
-            yield settings.serve_url, serve_version
+            yield Deployed(settings.serve_url, store, serve_version)
         finally:
             serve.shutdown()
             ray.shutdown()
+            catalog.close()
 
 
 def until_healthy(url: str, is_alive: Callable[[], bool] = lambda: True) -> None:
