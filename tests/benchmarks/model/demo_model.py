@@ -56,7 +56,8 @@ def bundle() -> Bundle:
 
 def newest() -> Path:
     """The folder of the newest model version."""
-    return max((home() / "models").iterdir(), key=lambda folder: int(folder.name))
+    found = [folder for folder in (home() / "models").iterdir() if folder.name.isdecimal()]
+    return max(found, key=lambda folder: int(folder.name))
 
 
 def latents(model: Bundle) -> list[LatentClip]:
