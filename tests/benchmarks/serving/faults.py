@@ -23,9 +23,9 @@ from tests.benchmarks.serving.world import PROMPT, Deployed, call, deployed, unt
 from tests.postgres import Postgres, postgres
 
 KILLS = 30
-UNDER_WAY = 4
-SECONDS = (1, 4, 10)
-PAUSE_S = 12.0  # at most between two kills: an engine needs some to come back
+UNDER_WAY = 6
+SECONDS = (1, 1, 4)
+PAUSE_S = 20.0  # at most between two kills: an engine needs half of it to come back
 PROCESSES = {
     "engine": "ray::ServeReplica:reel:Engine",
     "gateway": "ray::ServeReplica:reel:Gateway",
