@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.catalog_models import Workflow
+from infra.errors import NotFoundError
 from infra.job_files import read_json, write_json
 from infra.settings import Settings
 from serving.workflows.state import State
@@ -64,6 +65,8 @@ class Assembler:
         return made
 
     def _start(self, workflow_id: str, folder: Path, revision: int, order: dict[str, Any]) -> None:
+        if not folder.is_dir():
+            raise NotFoundError(f"{workflow_id} was deleted")
         write_json(folder / "order.json", order | {"revision": revision, "signing": self._signing})
         with (folder / "assembly.log").open("wb") as log:
             process = subprocess.Popen(
@@ -75,11 +78,19 @@ class Assembler:
             )
         self._child = _Child(work=(workflow_id, revision), process=process, begun=time.monotonic())
 
+    def sweep(self) -> None:
+        """End what is being made for a workflow that was deleted."""
+        if self._child is not None:
+            try:
+                self._store.get(self._child.work[0])
+            except NotFoundError:
+                self.forget(self._child.work[0])
+
     def forget(self, workflow_id: str) -> None:
-        """The workflow is gone, and with it what is being made for it."""
+        """The workflow is gone, and with it what was being made for it, and what that left."""
         if self._child is not None and self._child.work[0] == workflow_id:
             self.stop()
-            shutil.rmtree(self._store.folder(workflow_id), ignore_errors=True)
+        shutil.rmtree(self._store.folder(workflow_id), ignore_errors=True)
 
     def clean(self, workflow_id: str, revision: int) -> None:
         """Remove what earlier revisions left."""

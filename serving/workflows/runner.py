@@ -76,6 +76,7 @@ class Runner:
 
     def look(self) -> bool:
         """Move every live workflow as far as it goes now; False when there is none."""
+        self._assembler.sweep()
         rows = self._store.live()
         for row in rows:
             if self._stop.is_set():
