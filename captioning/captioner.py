@@ -1,17 +1,21 @@
 """What a captioner is, and the clips that it is asked about.
 
-    captioner.caption(clips)    # [("a dog runs", 0.93), None, ...]: None for what it cannot say now
+    for some, told in captioner.caption(clips):     # as it comes
+        ...     # told: [("a dog runs", 0.93), None, ...]; None for what it cannot say now
 
 Four sources speak behind this interface: `sidecar` (what a person wrote), `endpoint` (a
 vision-language model on a server), `coca` (a CoCa from open_clip) and `facts` (what was measured).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 Told: TypeAlias = tuple[str, float]
 """A caption on one line, and how sure it is, from 0 to 1."""
+
+
+FREE_BATCH = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +32,13 @@ class Clip:
     words: str = ""  # what a person wrote of it, on one line; empty if nobody did
 
 
+Answers: TypeAlias = Iterator[tuple[Sequence[Clip], Sequence[Told | None]]]
+"""Of some clips at a time, a caption and its score for each, or None where there is nothing to say
+now."""
+
+
 class Captioner(Protocol):
-    """Captions clips, a batch at a time."""
+    """Captions clips."""
 
     @property
     def source(self) -> str:
@@ -41,22 +50,25 @@ class Captioner(Protocol):
         version."""
 
     @property
-    def batch(self) -> int:
-        """How many clips to ask about at once; what it said of them is stored together."""
-
-    @property
     def free(self) -> bool:
         """True when asking costs nothing: it is then asked about every clip, every time."""
 
-    def caption(self, clips: Sequence[Clip]) -> list[Told | None]:
-        """A caption and its score for each clip, or None where it has nothing to say now."""
+    def caption(self, clips: Sequence[Clip]) -> Answers:
+        """Each clip once, in any order; what comes together is stored before it goes on."""
 
 
 class SidecarCaptioner:
     """What a person wrote of the clip."""
 
-    source, version, batch, free = "sidecar", "", 10_000, True
+    source, version, free = "sidecar", "", True
 
-    def caption(self, clips: Sequence[Clip]) -> list[Told | None]:
+    def caption(self, clips: Sequence[Clip]) -> Answers:
         """See `Captioner.caption`; the score is 1."""
-        return [(clip.words, 1.0) if clip.words else None for clip in clips]
+        for some in in_batches(clips, FREE_BATCH):
+            yield some, [(clip.words, 1.0) if clip.words else None for clip in some]
+
+
+def in_batches(clips: Sequence[Clip], size: int) -> Iterator[Sequence[Clip]]:
+    """The clips in order, so many at a time."""
+    for first in range(0, len(clips), size):
+        yield clips[first : first + size]

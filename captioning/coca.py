@@ -139,6 +139,11 @@ class CocaCaptioner:
         )
         return cls(model, tokenizer, picture_format, recipe.max_words)
 
+    def use(self, device: str, threads: int) -> None:
+        """Run on "cpu" or "cuda", on so many cores."""
+        torch.set_num_threads(threads)
+        self.model.to(device)
+
     @torch.inference_mode()
     def caption(self, frames_BVTHWC: Tensor) -> list[tuple[str, float]]:
         """Captions and scores of clips, each seen in V windows of grid² frames.

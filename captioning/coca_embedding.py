@@ -57,6 +57,10 @@ class CocaEmbedder:
         parts = [self._embed(clips[start : start + PICTURES_AT_ONCE]) for start in starts]
         return padded(torch.cat(parts).numpy())
 
+    def use(self, device: str, threads: int) -> None:
+        """See `Embedder.use`."""
+        self._captioner.use(device, threads)
+
     @torch.inference_mode()
     def _embed(self, clips: Sequence[Frames]) -> torch.Tensor:
         model = self._captioner.model.eval()

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -41,6 +42,9 @@ class Embedder(Protocol):
     def embed(self, clips: Sequence[Frames]) -> Vectors:
         """(N, 768) float32, each of length 1."""
 
+    def use(self, device: str, threads: int) -> None:
+        """Run on "cpu" or "cuda", on so many cores."""
+
 
 class MeasuredEmbedder:
     """`captioning.descriptor.describe`: colours, change, edges."""
@@ -55,6 +59,9 @@ class MeasuredEmbedder:
 
     def embed(self, clips: Sequence[Frames]) -> Vectors:
         return padded(np.stack([describe(frames) for frames in clips]))
+
+    def use(self, device: str, threads: int) -> None:
+        cv2.setNumThreads(threads)
 
 
 def looks(recipe: CocaRecipe) -> str:

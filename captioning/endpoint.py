@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from captioning.answers import RESPONSE_FORMAT, AnswerError, read_answer, tokens_of
-from captioning.captioner import Clip, Told
+from captioning.captioner import Answers, Clip, Told, in_batches
 from captioning.progress import Progress
 from captioning.recipe import EndpointRecipe
 from infra.errors import InputError, JobCancelledError
@@ -57,7 +57,6 @@ class EndpointCaptioner:
     ) -> None:
         self.recipe = recipe
         self.version = recipe.version
-        self.batch = BATCHES * recipe.concurrency
         self.asked = Asked()
         self._key = settings.caption_key.get_secret_value().strip()
         self._lake = lake
@@ -66,9 +65,13 @@ class EndpointCaptioner:
         if not (self._key.isascii() and self._key.isprintable()):
             self.asked.stopped = "REEL_CAPTION_KEY holds characters that no key has"
 
-    def caption(self, clips: Sequence[Clip]) -> list[Told | None]:
+    def caption(self, clips: Sequence[Clip]) -> Answers:
         """See `Captioner.caption`; the score is what the model says of itself. When the job is to
-        stop, what was answered until then is returned."""
+        stop, what was answered until then is given before it does."""
+        for some in in_batches(clips, BATCHES * self.recipe.concurrency):
+            yield some, self._caption(some)
+
+    def _caption(self, clips: Sequence[Clip]) -> list[Told | None]:
         if self._spent():
             self.asked.left += len(clips)
             self._progress.clips(len(clips))

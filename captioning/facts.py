@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 
-from captioning.captioner import Clip, Told
+from captioning.captioner import FREE_BATCH, Answers, Clip, in_batches
 
 CAMERA = {
     "static": "static camera",
@@ -21,11 +21,12 @@ TEMPO = {"still": "no movement", "slow": "slow movement", "fast": "fast movement
 class FactsCaptioner:
     """Measured facts in words. `version` counts the ways of wording them that there have been."""
 
-    source, version, batch, free = "facts", "1", 10_000, True
+    source, version, free = "facts", "1", True
 
-    def caption(self, clips: Sequence[Clip]) -> list[Told | None]:
+    def caption(self, clips: Sequence[Clip]) -> Answers:
         """See `Captioner.caption`; never None, and the score is 1."""
-        return [(facts_caption(clip.facts_json), 1.0) for clip in clips]
+        for some in in_batches(clips, FREE_BATCH):
+            yield some, [(facts_caption(clip.facts_json), 1.0) for clip in some]
 
 
 def facts_caption(facts_json: str | None) -> str:

@@ -1,6 +1,7 @@
-"""The frames of a clip that CoCa looks at, read from the lake and scaled to its cells."""
+"""Frames of clips, read from the lake; and those that CoCa looks at, scaled to its cells."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -26,13 +27,42 @@ def look_times(duration_s: float, recipe: CocaRecipe) -> list[float]:
     return [(first + index) / recipe.frame_rate for index in range(looked)]
 
 
+@dataclass(frozen=True)
+class CocaLook:
+    """Decodes the frames of a clip that CoCa looks at (`captioning.clip_models.Look`)."""
+
+    recipe: CocaRecipe
+
+    def __call__(self, data: bytes, clip: Clip) -> Frames:
+        """The whole frame, squeezed: a crop would cut off what the caption names."""
+        recipe = self.recipe
+        scale = recipe.cell / min(clip.width, clip.height)
+        size = (round(clip.height * scale), round(clip.width * scale))
+        frames = read_clip(data, clip.offset_s, look_times(clip.duration_s, recipe), size)
+        return squeeze(frames, recipe.cell)
+
+
+def decoded(
+    lake: Lake, clips: Sequence[Clip], look: Callable[[bytes, Clip], Frames], threads: int
+) -> Iterator[Frames | InputError]:
+    """What `look` sees of each clip in order, or why it does not decode; on so many threads."""
+
+    def try_look(index: int, data: bytes) -> Frames | InputError:
+        try:
+            return look(data, clips[index])
+        except InputError as error:
+            return error
+
+    return map_clips(lake, [clip.clip_id for clip in clips], try_look, threads=threads)
+
+
 class FrameReader:
-    """Decodes clips, and keeps the frames of as many as KEPT_BYTES hold: training, captioning and
-    embedding look at the same ones."""
+    """Decodes clips, and keeps what CoCa sees of as many as KEPT_BYTES hold: training, captioning
+    and embedding look at the same frames."""
 
     def __init__(self, lake: Lake, recipe: CocaRecipe, threads: int) -> None:
         self._lake = lake
-        self._recipe = recipe
+        self._look = CocaLook(recipe)
         self._threads = threads
         self._kept: dict[str, Frames] = {}
         self._room = KEPT_BYTES
@@ -43,26 +73,26 @@ class FrameReader:
         Raises:
             InputError: a clip that does not decode.
         """
-        for clip, frames in self.read_what_decodes(clips):
+        for clip, frames in self.read_what_decodes(clips, self._look):
             if isinstance(frames, InputError):
                 raise frames
             yield clip, frames
 
     def read_what_decodes(
-        self, clips: Sequence[Clip]
+        self, clips: Sequence[Clip], look: Callable[[bytes, Clip], Frames]
     ) -> Iterator[tuple[Clip, Frames | InputError]]:
-        """As `read`, with the error in place of the frames of a clip that does not decode."""
+        """What `look` sees of every clip, in the order given; the error in place of the frames of
+        a clip that does not decode."""
+        if look != self._look:
+            seen = decoded(self._lake, clips, look, self._threads)
+            yield from zip(clips, seen, strict=True)
+            return
         new = [clip for clip in clips if clip.clip_id not in self._kept]
-        decoded = map_clips(
-            self._lake,
-            [clip.clip_id for clip in new],
-            lambda index, data: _decoded(data, self._recipe, new[index]),
-            threads=self._threads,
-        )
+        seen = decoded(self._lake, new, self._look, self._threads)
         lacking = {clip.clip_id for clip in new}
         for clip in clips:
             if clip.clip_id in lacking:
-                yield clip, self._keep(clip.clip_id, next(decoded))
+                yield clip, self._keep(clip.clip_id, next(seen))
             else:
                 yield clip, self._kept[clip.clip_id]
 
@@ -71,21 +101,6 @@ class FrameReader:
             self._kept[clip_id] = frames
             self._room -= frames.nbytes
         return frames
-
-
-def _decoded(data: bytes, recipe: CocaRecipe, clip: Clip) -> Frames | InputError:
-    try:
-        return _frames(data, recipe, clip)
-    except InputError as error:
-        return error
-
-
-def _frames(data: bytes, recipe: CocaRecipe, clip: Clip) -> Frames:
-    """The whole frame, squeezed: a crop would cut off what the caption names."""
-    scale = recipe.cell / min(clip.width, clip.height)
-    size = (round(clip.height * scale), round(clip.width * scale))
-    frames = read_clip(data, clip.offset_s, look_times(clip.duration_s, recipe), size)
-    return squeeze(frames, recipe.cell)
 
 
 def squeeze(frames_THWC: Frames, cell: int) -> Frames:

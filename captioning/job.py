@@ -3,8 +3,9 @@ compare clips, score them with the recipe's weights, and read text in them if it
 
     python -m captioning.job --spec spec.json
 
-spec: {"recipe": {...CaptionRecipe}, "likeness": {...LikenessRecipe}, "track": true};
-      "track": false trains without MLflow.
+spec: {"recipe": {...CaptionRecipe}, "likeness": {...LikenessRecipe}, "track": true,
+       "parallel": "inline" | "ray" | "auto"};
+      "track": false trains without MLflow; `captioning.inference` says what parallel means.
 
 The captioners are asked in the order of `recipe.prefer`, each about the clips that those before it
 left without words: a person's words win, then the endpoint if the recipe names one, then CoCa,
@@ -17,7 +18,7 @@ say whose it is, and `caption_score` how sure that one was.
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from captioning.captioner import Captioner, Clip, SidecarCaptioner
@@ -27,6 +28,7 @@ from captioning.endpoint import EndpointCaptioner
 from captioning.facts import FactsCaptioner
 from captioning.frames import FrameReader
 from captioning.heads import check_width, load_heads
+from captioning.inference import Inference
 from captioning.learned_scores import update_scores
 from captioning.likeness import Likeness
 from captioning.overlay import RapidReader
@@ -63,8 +65,9 @@ def main(context: JobContext) -> dict[str, Any]:
     rows = lake.read("clips", columns=COLUMNS, where="status = 'accepted'").to_pylist()
     clips = [_clip(row) for row in rows]
     frames = FrameReader(lake, recipe.coca, settings.cpu_count)
-    track = context.spec.get("track", True)
-    coca = _coca(recipe, settings, lake, clips, progress, frames, track=track)
+    parallel = context.spec.get("parallel", "inline")
+    inference = Inference(parallel, settings, lake, frames, context.raise_if_stopping)
+    coca = _coca(recipe, settings, lake, clips, progress, frames, inference, context.spec)
     endpoint = EndpointCaptioner(settings, lake, recipe.endpoint, progress)
     speakers: dict[str, Captioner | None] = {
         "sidecar": SidecarCaptioner(),
@@ -85,10 +88,10 @@ def main(context: JobContext) -> dict[str, Any]:
     likeness = Likeness(context, settings, lake, recipe.coca, alike, words)
     if heads:
         check_width(heads, likeness.embedder.width, likeness.embedder.version)
-    alike_found = likeness.update(clips, frames)
+    alike_found = likeness.update(clips, inference)
     scored = update_scores(context, lake, heads, likeness.embedder.version)
     if reader is not None:
-        scored["text"] = update_texts(context, lake, clips, reader, recipe.text)
+        scored["text"] = update_texts(context, lake, clips, reader, recipe.text, inference)
     seconds = {**(coca.seconds if coca else {}), "likeness": time.monotonic() - began}
     context.progress(1, 1, f"captioned {len(made)} clips")
     return {
@@ -111,15 +114,18 @@ def _coca(
     clips: Sequence[Clip],
     progress: Progress,
     frames: FrameReader,
-    *,
-    track: bool,
+    inference: Inference,
+    spec: Mapping[str, Any],
 ) -> Recaptioner | None:
     """CoCa, unless the recipe leaves it out or there is too little to learn from."""
     labelled = [clip for clip in clips if clip.words]
     can_learn = recipe.coca.pretrained_model or len(labelled) >= recipe.coca.min_labelled
     if "coca" not in recipe.order or not can_learn:
         return None
-    return Recaptioner(settings, lake, recipe.coca, labelled, progress, frames, track=track)
+    track = spec.get("track", True)
+    return Recaptioner(
+        settings, lake, recipe.coca, labelled, progress, frames, inference, track=track
+    )
 
 
 def _ask(
@@ -138,10 +144,9 @@ def _ask(
             asked = [clip for clip in asked if clip.clip_id not in captions.by(other)]
         asked.sort(key=lambda clip: watch_rank(clip.clip_id))
     progress.begin(captioner.source, len(asked), share)
-    for first in range(0, len(asked), captioner.batch):
-        batch = asked[first : first + captioner.batch]
-        captions.store(captioner, batch, captioner.caption(batch))
-        progress.clips(len(batch) if captioner.free else 0)
+    for some, told in captioner.caption(asked):
+        captions.store(captioner, some, told)
+        progress.clips(len(some) if captioner.free else 0)
 
 
 def _choose(

@@ -5,21 +5,19 @@ an embedding of this version are not looked at again, and only clips that were n
 compared with the others.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
+import pyarrow.compute as pc
 
 from captioning import near_duplicates
 from captioning.captioner import Clip
-from captioning.descriptor import signature
-from captioning.embedding import PRETRAINED, Embedder, Vectors, looks, stored_embedder
-from captioning.frames import FrameReader, Frames
+from captioning.clip_models import EmbeddingModel
+from captioning.embedding import PRETRAINED, Embedder, looks, stored_embedder
+from captioning.inference import Inference, collected
 from captioning.recipe import CocaRecipe, LikenessRecipe
-from infra.errors import InputError
 from infra.job_files import JobContext
-from infra.lake import Lake, Rows
+from infra.lake import Lake
 from infra.lake_schema import EMBEDDING_SIZE
 from infra.recipes import fingerprint
 from infra.settings import Settings
@@ -28,7 +26,6 @@ from infra.splits import split_of_group
 ACCEPTED = "status = 'accepted'"
 SIGNED = f"{ACCEPTED} and signature is not null"
 CLIPS_A_COMMIT = 2048
-CLIPS_AT_ONCE = 64
 FACTS = (
     "clip_id", "source_id", "start_s", "end_s", "width", "height", "sharpness", "split",
     "near_duplicates", "duplicate_recipe", "duplicate_of",
@@ -59,41 +56,41 @@ class Likeness:
         self.embedder: Embedder = stored_embedder(settings.home, recipe, captions)
         self._alike = alike
 
-    def update(self, clips: Sequence[Clip], frames: FrameReader) -> dict[str, int]:
+    def update(self, clips: Sequence[Clip], inference: Inference) -> dict[str, int]:
         """Bring everything up to date; `clips` are all accepted ones.
 
         Returns:
             {"embedded": clips of this run, "near_duplicates": clips that a better copy stands for}
         """
-        embedded = self._embed(clips, frames)
+        embedded = self._embed(clips, inference)
         self._compare()
         return {"embedded": embedded, "near_duplicates": self._conclude()}
 
-    def _embed(self, clips: Sequence[Clip], frames: FrameReader) -> int:
-        """Embed the clips that lack this version, and write their signatures along."""
+    def _embed(self, clips: Sequence[Clip], inference: Inference) -> int:
+        """Embed the clips that lack this version, and write their signatures along.
+
+        One that does not decode is left without: it can neither be found nor be a copy.
+        """
         version = self.embedder.version
         rows = self._lake.read("clips", ["clip_id"], f"embedding_recipe = '{version}'")
         done = set(rows["clip_id"].to_pylist())
         lacking = [clip for clip in clips if clip.clip_id not in done]
-        written = 0
-        # One that does not decode is left without: it can neither be found nor be a copy.
-        readable = (
-            (clip, seen)
-            for clip, seen in frames.read_what_decodes(lacking)
-            if not isinstance(seen, InputError)
-        )
-        for batch in _batches(readable, CLIPS_A_COMMIT):
-            vectors = []
-            for start in range(0, len(batch), CLIPS_AT_ONCE):
-                self._context.raise_if_stopping()
-                some = [seen for _, seen in batch[start : start + CLIPS_AT_ONCE]]
-                vectors.append(self.embedder.embed(some))
-                count = written + start + len(some)
-                self._context.progress(
-                    count, len(lacking), f"embedded {count} of {len(lacking)} clips"
-                )
-            self._lake.upsert("clips", _embedded(batch, np.concatenate(vectors), version))
-            written += len(batch)
+        looked = written = 0
+
+        def say(more: int) -> None:
+            nonlocal looked
+            looked += more
+            self._context.raise_if_stopping()
+            self._context.progress(
+                looked, len(lacking), f"embedded {looked} of {len(lacking)} clips"
+            )
+
+        answers = inference.run(EmbeddingModel(self.embedder), lacking, say)
+        for table in collected(answers, CLIPS_A_COMMIT):
+            found = table.filter(pc.is_null(table["failed"])).drop_columns("failed")
+            versions = [[version] * len(found)]
+            self._lake.upsert("clips", found.append_column("embedding_recipe", versions))
+            written += len(found)
         return written
 
     def _compare(self) -> None:
@@ -149,27 +146,3 @@ class Likeness:
         ]
         self._lake.upsert("clips", changed)
         return sum(facts["duplicate_of"] is not None for facts in wanted.values())
-
-
-def _embedded(batch: Sequence[tuple[Clip, Frames]], vectors: Vectors, version: str) -> Rows:
-    return pa.table(
-        {
-            "clip_id": [clip.clip_id for clip, _ in batch],
-            "embedding": pa.FixedSizeListArray.from_arrays(
-                pa.array(vectors.ravel()), EMBEDDING_SIZE
-            ),
-            "embedding_recipe": [version] * len(batch),
-            "signature": pa.array([signature(frames) for _, frames in batch], pa.binary()),
-        }
-    )
-
-
-def _batches(seen: Iterator[tuple[Clip, Frames]], size: int) -> Iterator[list[tuple[Clip, Frames]]]:
-    batch = []
-    for entry in seen:
-        batch.append(entry)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch

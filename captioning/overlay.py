@@ -19,11 +19,17 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from captioning.captioner import Clip
+from captioning.recipe import TextRecipe
 from infra.errors import InputError
+from infra.video import read_clip
 
 PACKAGES = ("rapidocr", "onnxruntime")
 
+DIGITS = 4
+
 Picture = npt.NDArray[np.uint8]
+Frames = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,8 @@ class TextReader(Protocol):
     """Pictures → lines of text."""
 
     version: str
+    threads: int
+    """Cores that it may use, from its first picture on."""
 
     def read(self, picture_HWC: Picture) -> list[Line]:
         """All text in an RGB picture."""
@@ -64,8 +72,11 @@ class RapidReader:
     def __init__(self, threads: int) -> None:
         check_installed()
         self.version = f"rapidocr-{version('rapidocr')}"
-        self._threads = threads
+        self.threads = threads
         self._engine: Any = None  # takes seconds to load, and an idle job reads nothing
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_engine": None}  # a loaded one does not travel
 
     def read(self, picture_HWC: Picture) -> list[Line]:
         """See `TextReader.read`."""
@@ -81,10 +92,39 @@ class RapidReader:
     def _load(self) -> Any:
         from rapidocr import RapidOCR
 
-        threads = {"EngineConfig.onnxruntime.intra_op_num_threads": self._threads}
+        threads = {"EngineConfig.onnxruntime.intra_op_num_threads": self.threads}
         engine = RapidOCR(params={"Global.log_level": "error", **threads})
         logging.getLogger("RapidOCR").setLevel(logging.ERROR)  # a picture without text is no news
         return engine
+
+
+@dataclass(frozen=True)
+class TextLook:
+    """Decodes the frames of a clip that are read (`captioning.clip_models.Look`)."""
+
+    recipe: TextRecipe
+
+    def __call__(self, data: bytes, clip: Clip) -> Frames:
+        """`recipe.frames` frames, evenly spread over the clip."""
+        recipe = self.recipe
+        scale = min(1.0, recipe.side / max(clip.width, clip.height))
+        size = (max(1, round(clip.height * scale)), max(1, round(clip.width * scale)))
+        times_s = [(look + 0.5) / recipe.frames * clip.duration_s for look in range(recipe.frames)]
+        return read_clip(data, clip.offset_s, times_s, size)
+
+
+def text_of(frames_THWC: Frames, reader: TextReader, recipe: TextRecipe) -> dict[str, Any]:
+    """`text_share`, of the looked-at frame with most text, and `text_found`, of all of them."""
+    looks = [
+        [line for line in reader.read(frame) if line.confidence >= recipe.min_confidence]
+        for frame in frames_THWC
+    ]
+    lines = [line for look in looks for line in look]
+    size = frames_THWC.shape[1], frames_THWC.shape[2]
+    return {
+        "text_share": round(max(covered_share(look, *size) for look in looks), DIGITS),
+        "text_found": all_text(lines, recipe.max_characters),
+    }
 
 
 def covered_share(lines: Iterable[Line], height: int, width: int) -> float:

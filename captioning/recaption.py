@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from captioning.caches import find_captioner, new_place
-from captioning.captioner import Clip, Told
+from captioning.captioner import Answers, Clip
+from captioning.clip_models import CaptionModel
 from captioning.frames import FrameReader
+from captioning.inference import Inference, collected
 from captioning.progress import Progress
 from captioning.recipe import CocaRecipe
+from infra.errors import InputError
 from infra.lake import Lake
 from infra.recipes import fingerprint
 from infra.settings import Settings
@@ -21,7 +24,8 @@ if TYPE_CHECKING:  # torch and open_clip take seconds to import, and an idle job
     from captioning.training import Heldout
     from infra.tracking import Run
 
-CLIPS_AT_ONCE = 64
+CLIPS_A_COMMIT = 512
+SECONDS_A_COMMIT = 30.0  # a large model says little in that time, and a kill costs no more
 
 
 class Recaptioner:
@@ -33,7 +37,7 @@ class Recaptioner:
     recorded in MLflow.
     """
 
-    source, batch, free = "coca", 512, False
+    source, free = "coca", False
 
     def __init__(
         self,
@@ -43,6 +47,7 @@ class Recaptioner:
         labelled: Sequence[Clip],
         progress: Progress,
         frames: FrameReader,
+        inference: Inference,
         *,
         track: bool,
     ) -> None:
@@ -52,6 +57,7 @@ class Recaptioner:
         self.labelled = labelled
         self.progress = progress
         self.frames = frames
+        self.inference = inference
         self.track = track
         self.trained = False
         self.heldout: dict[str, float] = {}
@@ -59,7 +65,6 @@ class Recaptioner:
         self._folder = settings.home / "captioner"
         self._words = {clip.clip_id: clip.words for clip in labelled}
         self._stored = find_captioner(self._folder, recipe, self._words)
-        self._loaded: CocaCaptioner | None = None
 
     @property
     def version(self) -> str:
@@ -70,27 +75,30 @@ class Recaptioner:
             return f"{name}@{fingerprint(self.recipe)[:8]}"
         return (self._stored or new_place(self._folder, self.recipe, self._words)).name
 
-    def caption(self, clips: Sequence[Clip]) -> list[Told | None]:
+    def caption(self, clips: Sequence[Clip]) -> Answers:
         """See `Captioner.caption`; the score is the mean probability of the words.
 
         Raises:
-            InputError: the recipe names a model or weights that open_clip cannot load.
+            InputError: the recipe names a model or weights that open_clip cannot load, or a clip
+                does not decode.
         """
-        from captioning.training import views_of
-
-        if self._loaded is None:
-            self._loaded = self._load()
+        if not clips:
+            return
+        model = CaptionModel(self._load(), self.recipe)
+        asked = {clip.clip_id: clip for clip in clips}
         began = time.monotonic()
-        told: list[Told | None] = []
-        waiting = []
-        for _, frames in self.frames.read(clips):
-            waiting.append(frames)
-            if len(waiting) == CLIPS_AT_ONCE or len(told) + len(waiting) == len(clips):
-                told += self._loaded.caption(views_of(waiting, self.recipe))
-                self.progress.clips(len(waiting))
-                waiting = []
-        self._spent("caption", began)
-        return told
+        answers = self.inference.run(model, clips, self.progress.clips)
+        for table in collected(answers, CLIPS_A_COMMIT, SECONDS_A_COMMIT):
+            rows = table.to_pylist()
+            for row in rows:
+                if row["failed"] is not None:
+                    raise InputError(row["failed"])
+            self._spent("caption", began)
+            yield (
+                [asked[row["clip_id"]] for row in rows],
+                [(row["caption"], row["score"]) for row in rows],
+            )
+            began = time.monotonic()
 
     def _load(self) -> "CocaCaptioner":
         import torch

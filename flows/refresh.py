@@ -85,7 +85,11 @@ def refresh_data(
             captioned = run_step(
                 "caption",
                 "captioning.job",
-                {"recipe": to_dict(captioning), "likeness": to_dict(alike)},
+                {
+                    "recipe": to_dict(captioning),
+                    "likeness": to_dict(alike),
+                    "parallel": settings.caption_parallel,
+                },
             )
             for act in keep_up(lake):
                 log.info("%s", act)

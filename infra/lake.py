@@ -49,8 +49,13 @@ class Lake:
         InputError: an unknown table or column, or a `where` that does not parse.
     """
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uri: str, versions: Mapping[str, int] | None = None) -> None:
         self.uri = uri.rstrip("/")
+        self._pinned = dict(versions or {})
+
+    def pinned(self) -> "Lake":
+        """This lake as it is now, for readers elsewhere while it is written to."""
+        return Lake(self.uri, self.versions())
 
     def ensure(self) -> None:
         """Create the tables, and add the columns, that are missing."""
@@ -274,16 +279,17 @@ class Lake:
                 f"there is no lake at {self.uri} (table {table!r} is missing); "
                 "ingest footage first: reel refresh FOLDER"
             ) from error
-        if release is None:
+        version = self._pinned.get(table) if release is None else release
+        if version is None:
             return dataset
         try:
-            return dataset.checkout_version(release)
+            return dataset.checkout_version(version)
         except (OSError, ValueError) as error:
             if "does not exist" not in str(error):
                 raise
             known = ", ".join(self.releases()) or "none yet"
             raise NotFoundError(
-                f"the lake has no release {release!r}; releases: {known}"
+                f"the lake has no release {version!r}; releases: {known}"
             ) from error
 
 

@@ -34,6 +34,9 @@ class Settings(BaseSettings):
     num_cpus: int = Field(default=0, description="CPU cores to use; 0 means all")
     job_silence_s: float = Field(default=600, description="a job silent for longer has failed")
     checkpoint_s: float = Field(default=30, description="training saves itself this often")
+    caption_parallel: Literal["auto", "inline", "ray"] = Field(
+        default="auto", description="where models look at clips: the job's process, the cluster"
+    )
     fetch_gib: float = Field(default=20, gt=0, description="disk for films fetched from elsewhere")
     caption_key: SecretStr = Field(
         default=SecretStr(""),
@@ -153,6 +156,7 @@ class Settings(BaseSettings):
             "REEL_NUM_CPUS": str(self.num_cpus),
             "REEL_JOB_SILENCE_S": str(self.job_silence_s),
             "REEL_CHECKPOINT_S": str(self.checkpoint_s),
+            "REEL_CAPTION_PARALLEL": self.caption_parallel,
             "REEL_FETCH_GIB": str(self.fetch_gib),
             "REEL_API_KEYS": self.api_keys,
             "REEL_QUEUE_DEVICE_S": str(self.queue_device_s),

@@ -12,6 +12,7 @@ import pytest
 
 from captioning.captioner import Clip
 from captioning.frames import FrameReader
+from captioning.inference import Inference
 from captioning.likeness import Likeness
 from captioning.recipe import CocaRecipe, LikenessRecipe
 from infra.job_files import JobContext
@@ -68,7 +69,10 @@ def update(lake: Lake, recipe: CocaRecipe = RECIPE, **alike: Any) -> dict[str, i
         for row in lake.read("clips", columns, "status = 'accepted'").to_pylist()
     ]
     likeness = Likeness(context, Settings(), lake, recipe, LikenessRecipe(**alike), {})
-    return likeness.update(spans, FrameReader(lake, recipe, 1))
+    inference = Inference(
+        "inline", Settings(), lake, FrameReader(lake, recipe, 1), context.raise_if_stopping
+    )
+    return likeness.update(spans, inference)
 
 
 def facts(lake: Lake) -> dict[str, tuple[str | None, str]]:

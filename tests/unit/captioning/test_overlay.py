@@ -7,12 +7,23 @@ import pytest
 
 from captioning import overlay
 from captioning.captioner import Clip
-from captioning.overlay import Line, Picture, RapidReader, all_text, covered_share
-from captioning.recipe import CaptionRecipe, TextRecipe
-from captioning.text_scores import text_of, update_texts
+from captioning.frames import FrameReader
+from captioning.inference import Inference
+from captioning.overlay import (
+    Line,
+    Picture,
+    RapidReader,
+    TextLook,
+    all_text,
+    covered_share,
+    text_of,
+)
+from captioning.recipe import CaptionRecipe, CocaRecipe, TextRecipe
+from captioning.text_scores import update_texts
 from infra.errors import InputError
 from infra.job_files import JobContext
 from infra.lake import Lake
+from infra.settings import Settings
 from infra.video import encode_mp4
 
 FPS = 8.0
@@ -47,7 +58,7 @@ def test_the_words_each_once_and_not_without_end() -> None:
 class BrightReader:
     """Reads the bright box of a picture, wherever it is."""
 
-    version = "bright-1"
+    version, threads = "bright-1", 1
 
     def __init__(self) -> None:
         self.shapes: list[tuple[int, ...]] = []
@@ -73,31 +84,36 @@ CLIP = Clip(clip_id="a", offset_s=0.0, duration_s=2.0, width=64, height=48)
 
 def test_a_clip_has_the_share_of_its_fullest_look(tmp_path: Path) -> None:
     reader = BrightReader()
-    found = text_of(film(), CLIP, reader, TextRecipe())
+    found = text_of(TextLook(TextRecipe())(film(), CLIP), reader, TextRecipe())
     assert found == {"text_share": 0.125, "text_found": "from 16"}
     assert reader.shapes == [(48, 64, 3)] * 3
-    small = text_of(film(), CLIP, reader, TextRecipe(side=32, frames=1))
+    recipe = TextRecipe(side=32, frames=1)
+    small = text_of(TextLook(recipe)(film(), CLIP), reader, recipe)
     assert small == {"text_share": 0.0, "text_found": ""}
     assert reader.shapes[-1] == (24, 32, 3)
 
 
-def test_clips_are_read_once_by_each_version_and_broken_ones_stay_without(tmp_path: Path) -> None:
+def test_clips_are_read_once_by_each_version_and_broken_ones_stay_without(
+    tmp_path: Path, own_home: Settings
+) -> None:
     lake, reader = Lake(str(tmp_path / "lake")), BrightReader()
     lake.ensure()
     lake.write_clip_bytes({"a": film(), "b": b"no film"})
     lake.upsert("clips", [{"clip_id": name, "status": "accepted"} for name in "ab"])
     clips = [CLIP, Clip(clip_id="b", offset_s=0.0, duration_s=2.0, width=64, height=48)]
     context, recipe = JobContext({}, tmp_path / "job"), TextRecipe()
-    assert update_texts(context, lake, clips, reader, recipe) == 1
+    frames = FrameReader(lake, CocaRecipe(), 1)
+    inference = Inference("inline", own_home, lake, frames, context.raise_if_stopping)
+    assert update_texts(context, lake, clips, reader, recipe, inference) == 1
     rows = lake.read("clips", ["clip_id", "text_share", "text_found"]).sort_by("clip_id")
     assert [tuple(row.values()) for row in rows.to_pylist()] == [
         ("a", 0.125, "from 16"), ("b", None, None)
     ]  # fmt: skip
     assert lake.count("clips", "text_share < 0.2") == 1
     looked = len(reader.shapes)
-    assert update_texts(context, lake, clips[:1], reader, recipe) == 0
+    assert update_texts(context, lake, clips[:1], reader, recipe, inference) == 0
     assert len(reader.shapes) == looked
-    assert update_texts(context, lake, clips[:1], reader, TextRecipe(frames=1)) == 1
+    assert update_texts(context, lake, clips[:1], reader, TextRecipe(frames=1), inference) == 1
 
 
 def test_without_the_extra_the_recipe_is_refused_in_one_sentence(
