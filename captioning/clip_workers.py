@@ -36,13 +36,12 @@ SEEN = pa.schema(
 )
 
 
-def sees(lake: Lake) -> bool:
-    """Whether this process reads that lake, as it is."""
+def sees(lake: Lake, clips: int) -> bool:
+    """Whether this process finds so many clips there: each node may have a lake of its own."""
     try:
-        lake.count("clip_bytes")
+        return lake.count("clip_bytes") == clips
     except (ReelError, OSError, ValueError):
         return False
-    return True
 
 
 def clips_table(clips: Sequence[Clip]) -> pa.Table:
@@ -70,6 +69,7 @@ class GpuWorker:
         self._model = model
 
     def __call__(self, looked: pa.Table) -> pa.Table:
+        """Answers about the clips of `look_at`."""
         return answered(self._model, [(row["clip_id"], _seen(row)) for row in looked.to_pylist()])
 
 
@@ -81,6 +81,7 @@ class CoreWorker:
         self._model, self._lake, self._threads = model, lake, threads
 
     def __call__(self, clips: pa.Table) -> pa.Table:
+        """Answers about the clips of `clips_table`."""
         asked = [Clip(**row) for row in clips.to_pylist()]
         looks = decoded(self._lake, asked, self._model.look, self._threads)
         seen = [(clip.clip_id, look) for clip, look in zip(asked, looks, strict=True)]

@@ -148,7 +148,8 @@ class Inference:
                 raise
             return Pool()
         pool = room(ray.nodes(), ray.available_resources())
-        if pool.nodes > 1 and not on_every_node(ray, sees, self._lake.pinned()):
+        lake = self._lake.pinned()
+        if pool.nodes > 1 and not on_every_node(ray, sees, lake, lake.count("clip_bytes")):
             print(f"not every node of the Ray cluster sees the lake {self._lake.uri}", flush=True)
             return Pool()
         return pool
@@ -156,7 +157,7 @@ class Inference:
     def _ray(self) -> Any:
         from infra.ray_jobs import connect  # the catalog comes along
 
-        return connect(self._settings)
+        return connect(self._settings, keep_sigterm=True)
 
 
 def collected(answers: Iterable[pa.Table], clips: int, seconds: float = inf) -> Iterator[pa.Table]:

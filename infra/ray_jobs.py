@@ -45,8 +45,11 @@ PATIENCE_S = 60.0  # how long Ray may be out of reach before a follower gives up
 LAST_LINES = 20
 
 
-def connect(settings: Settings) -> Any:
+def connect(settings: Settings, *, keep_sigterm: bool = False) -> Any:
     """The ray module, connected to the cluster. It is imported here: that takes a second.
+
+    With `keep_sigterm` the process goes on doing on SIGTERM what it did before; Ray would have it
+    end at once. For jobs that look at `JobContext.should_stop`; call it in the main thread.
 
     Raises:
         InfrastructureError: no cluster answers.
@@ -60,10 +63,15 @@ def connect(settings: Settings) -> Any:
         ) from error
     # Or Ray would look for a loopback head at the machine's public address; read at import.
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    # Nor may a thread that is still at work when the process ends start a cluster of its own.
+    os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"
     import ray
 
     if not ray.is_initialized():
+        on_sigterm = signal.getsignal(signal.SIGTERM)
         ray.init(address=settings.ray_address, log_to_driver=False, configure_logging=False)
+        if keep_sigterm:
+            signal.signal(signal.SIGTERM, on_sigterm)
     return ray
 
 

@@ -90,49 +90,6 @@ def nodes(
     assert cluster.returncode == 0
 
 
-def ingest(
-    home: str, folder: Path, manifest: Path, parallel: str, cwd: Path, ray_port: int = 0
-) -> psutil.Popen:
-    write_json(folder / "spec.json", {"uri": str(manifest), "recipe": {}, "parallel": parallel})
-    command = [sys.executable, "-m", "ingest.job", "--spec", str(folder / "spec.json")]
-    environment = {
-        **os.environ,
-        "REEL_HOME": home,
-        "REEL_LAKE_URI": f"{home}/lake",
-        "REEL_RAY_PORT": str(ray_port),
-    }
-    with (folder / "log.txt").open("wb") as log:
-        return psutil.Popen(command, cwd=cwd, stdout=log, stderr=log, env=environment)
-
-
-def test_two_nodes_that_share_no_disk_make_the_lake_that_one_process_makes(
-    nodes: tuple[int, list[Path]], manifest: Path, tmp_path: Path
-) -> None:
-    ray_port, own_folders = nodes
-    alone = ingest(str(tmp_path / "alone"), tmp_path / "job-1", manifest, "inline", tmp_path)
-    assert alone.wait(TIMEOUT_S) == 0, (tmp_path / "job-1/log.txt").read_text()
-    # A home that leads elsewhere in every other process: what the job fetches, only it sees.
-    home = "/proc/self/cwd/home"
-    job = ingest(home, tmp_path / "job-2", manifest, "ray", tmp_path, ray_port)
-    # A node's copies of films that it does not see; clips of node 2 come back to the job's folder.
-    spools = [tmp_path / "job-2", own_folders[1]]
-    read_by = [set[str](), set[str]()]
-    deadline = time.monotonic() + TIMEOUT_S
-    while job.poll() is None and time.monotonic() < deadline:
-        for sent, spool in zip(read_by, spools, strict=True):
-            names = (name for _, folders, _ in os.walk(spool) for name in folders)
-            sent.update(name for name in names if name.startswith("copy-"))
-        time.sleep(0.02)
-    assert job.wait(1) == 0, (tmp_path / "job-2/log.txt").read_text()
-    results = [read_json(tmp_path / f"job-{number}/result.json") for number in (1, 2)]
-    assert results[0] is not None and results[1] is not None
-    assert results[0]["funnel"]["accepted"] == 7
-    assert results[1]["funnel"] == results[0]["funnel"]
-    hashes = [Lake(str(tmp_path / name / "lake")).content_hash() for name in ("alone", "home")]
-    assert hashes[0] == hashes[1]
-    assert all(read_by), "a node that read nothing"
-
-
 def answers(inference: Inference, model: Gated, clips: list[Clip]) -> list[dict[str, Any]]:
     tables = inference.run(model, clips, lambda _: None)
     (together,) = collected(tables, len(clips))
@@ -140,6 +97,7 @@ def answers(inference: Inference, model: Gated, clips: list[Clip]) -> list[dict[
     return rows
 
 
+# First, while every core is free: the ingest below waits for its own.
 # Ray Data itself sets names that it calls deprecated.
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context")
 def test_models_look_at_clips_on_two_nodes_and_a_killed_worker_loses_nothing(
@@ -183,3 +141,46 @@ def test_models_look_at_clips_on_two_nodes_and_a_killed_worker_loses_nothing(
         scores = [answer.pop("score") for answer in (row, other)]
         assert scores[0] == pytest.approx(scores[1], abs=1e-5)
     assert found == expected  # captions, signatures, and what does not decode
+
+
+def ingest(
+    home: str, folder: Path, manifest: Path, parallel: str, cwd: Path, ray_port: int = 0
+) -> psutil.Popen:
+    write_json(folder / "spec.json", {"uri": str(manifest), "recipe": {}, "parallel": parallel})
+    command = [sys.executable, "-m", "ingest.job", "--spec", str(folder / "spec.json")]
+    environment = {
+        **os.environ,
+        "REEL_HOME": home,
+        "REEL_LAKE_URI": f"{home}/lake",
+        "REEL_RAY_PORT": str(ray_port),
+    }
+    with (folder / "log.txt").open("wb") as log:
+        return psutil.Popen(command, cwd=cwd, stdout=log, stderr=log, env=environment)
+
+
+def test_two_nodes_that_share_no_disk_make_the_lake_that_one_process_makes(
+    nodes: tuple[int, list[Path]], manifest: Path, tmp_path: Path
+) -> None:
+    ray_port, own_folders = nodes
+    alone = ingest(str(tmp_path / "alone"), tmp_path / "job-1", manifest, "inline", tmp_path)
+    assert alone.wait(TIMEOUT_S) == 0, (tmp_path / "job-1/log.txt").read_text()
+    # A home that leads elsewhere in every other process: what the job fetches, only it sees.
+    home = "/proc/self/cwd/home"
+    job = ingest(home, tmp_path / "job-2", manifest, "ray", tmp_path, ray_port)
+    # A node's copies of films that it does not see; clips of node 2 come back to the job's folder.
+    spools = [tmp_path / "job-2", own_folders[1]]
+    read_by = [set[str](), set[str]()]
+    deadline = time.monotonic() + TIMEOUT_S
+    while job.poll() is None and time.monotonic() < deadline:
+        for sent, spool in zip(read_by, spools, strict=True):
+            names = (name for _, folders, _ in os.walk(spool) for name in folders)
+            sent.update(name for name in names if name.startswith("copy-"))
+        time.sleep(0.02)
+    assert job.wait(1) == 0, (tmp_path / "job-2/log.txt").read_text()
+    results = [read_json(tmp_path / f"job-{number}/result.json") for number in (1, 2)]
+    assert results[0] is not None and results[1] is not None
+    assert results[0]["funnel"]["accepted"] == 7
+    assert results[1]["funnel"] == results[0]["funnel"]
+    hashes = [Lake(str(tmp_path / name / "lake")).content_hash() for name in ("alone", "home")]
+    assert hashes[0] == hashes[1]
+    assert all(read_by), "a node that read nothing"

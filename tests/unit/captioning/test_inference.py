@@ -122,8 +122,9 @@ def test_workers_read_the_lake_as_it_was_when_they_were_asked(tmp_path: Path) ->
     assert pickle.loads(pickle.dumps(before)).versions() == before.versions() != lake.versions()
     with pytest.raises(NotFoundError):
         before.read_clip_bytes(["late"])
-    assert sees(before)
-    assert not sees(Lake(f"{tmp_path}/elsewhere"))
+    assert sees(before, 0)
+    assert not sees(before, 1)
+    assert not sees(Lake(f"{tmp_path}/elsewhere"), 0)
 
 
 @pytest.mark.parametrize(
