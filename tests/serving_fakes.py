@@ -69,7 +69,7 @@ class FakeGenerator:
 
     def preview(self, generation: Generation) -> NDArray[np.uint8] | None:
         self.previews += 1
-        return np.full((32, 48, 3), LEVEL * generation.done, np.uint8)
+        return np.full((32, 48, 3), min(LEVEL * generation.done, 255), np.uint8)
 
 
 class FakeStages:
