@@ -110,6 +110,16 @@ class VAE(nn.Module):
         """
         raise NotImplementedError
 
+    def still(self, latents_GChw: Tensor, group: int) -> Tensor:
+        """The last frame of one group of a clip's latents, (H, W, 3): `decode`'s, up to rounding.
+
+        It costs about what decoding that group alone does.
+        """
+        cache = self.decoder_cache()
+        if group:
+            cache.previous_BGChw = latents_GChw[None, group - 1 : group]
+        return self.decode(latents_GChw[None, group : group + 1], cache, Tiling())[0, -1]
+
     def channel_gain(self) -> Tensor:
         """How much a unit of each latent channel moves the picture; ones where it is not known."""
         return torch.ones_like(self.latent_std)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
+import torch
 
 from modeling.bundle import Bundle
 from modeling.data import nearest_size, to_pixels
@@ -85,6 +86,21 @@ class Generator:
     def advance(self, generations: Sequence[Generation]) -> None:
         """One step of each, none of which is over, in one call of the network."""
         advance(self.bundle.dit, [each.sampling() for each in generations])
+
+    @torch.no_grad()
+    def preview(self, generation: Generation) -> Frames | None:
+        """A frame (H, W, 3) of what the stage under way is coming to; None before its first step.
+
+        It is from the middle of what is asked for, by the sampler's estimate of the clean latents,
+        and costs the decoding of one latent frame. The generation goes on as if it had not been.
+        """
+        sampling = generation.sampling()
+        latents_GChw = sampling.estimate()
+        if latents_GChw is None:
+            return None
+        asked = (~sampling.task.given_Gyx).flatten(1).any(1).nonzero().flatten().tolist()
+        frame_HWC = to_pixels(self.bundle.vae.still(latents_GChw, asked[len(asked) // 2]))
+        return generation.shown(frame_HWC)
 
     def total_steps(self, request: Request) -> int:
         """Sampler steps that `generate` will take, windows and all."""

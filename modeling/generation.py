@@ -26,6 +26,10 @@ class Stages(Protocol):
         """Take what was sampled; frames that are final now."""
         ...
 
+    def shown(self, frame_HWC: Frames) -> Frames:
+        """The part of a frame of what is being sampled that the result shows."""
+        ...
+
 
 class Generation:
     """Progress through the stages of one request.
@@ -64,6 +68,10 @@ class Generation:
             assert task is not None, "a generation that is over has no step to make"
             self._sampling = Sampling(task, self._recipe_of(self.stage))
         return self._sampling
+
+    def shown(self, frame_HWC: Frames) -> Frames:
+        """The part of a frame of the stage under way that the result shows."""
+        return self._stages.shown(frame_HWC)
 
     def frames(self) -> Iterator[Frames]:
         """Frames (K, H, W, 3) of the result that are final now, in its order."""

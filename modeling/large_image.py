@@ -98,6 +98,10 @@ class LargeImage:
         pixels: Pixels = to_pixels(picture)
         yield pixels[:, : self._height, : self._width]
 
+    def shown(self, frame_HWC: Pixels) -> Pixels:
+        """The second stage's frame without what is cut off; the first one's is of its own size."""
+        return frame_HWC if self._latents is None else frame_HWC[: self._height, : self._width]
+
 
 def large_image(
     bundle: Bundle,

@@ -88,6 +88,9 @@ class Rollout:
         if self._done < len(self.windows) and not self._request.loop:
             self._forget(min(self._group, self.windows[self._done].first))
 
+    def shown(self, frame_HWC: Frames) -> Frames:
+        return frame_HWC
+
     def _is_new(self, index: int) -> bool:
         known = self._canvas.known
         return index < len(known) and not known[index] and index not in self._latents

@@ -139,6 +139,12 @@ class Sampling:
         self.state_GChw = self.task.keep_given(self.state_GChw + (following - now) * slope)
         self.step += 1
 
+    def estimate(self) -> Tensor | None:
+        """The clean latents at which the last velocity points; None before the first step."""
+        if self.before_GChw is None:
+            return None
+        return self.task.keep_given(self.state_GChw - self.times[self.step] * self.before_GChw)
+
     def tensors(self) -> dict[str, Tensor]:
         """All that is needed, with the task and the recipe, to go on from here; see `restore`."""
         found = {"state": self.state_GChw, "step": torch.tensor(self.step)}

@@ -232,6 +232,11 @@ class VideoVAE(VAE):
         cache.previous_BGChw = latents_BGChw[:, -1:].clone()
         return groups.flatten(1, 2)[:, self.group - 1 if opens else 0 :]
 
+    def still(self, latents_GChw: Tensor, group: int) -> Tensor:
+        """See `VAE.still`. A call of one row: nothing here has to be a stream's, bit for bit."""
+        pair_2Chw = self.denormalised(latents_GChw[None, [group, max(group - 1, 0)]])[0]
+        return self._decode_pairs(pair_2Chw.flatten(0, 1)[None], Tiling())[0, -1]
+
     def _decode_pairs(self, pairs_NChw: Tensor, tiling: Tiling | None) -> Tensor:
         rows = pairs_NChw.contiguous(memory_format=torch.channels_last)
         return unfold(tiled(self.decoder, rows, tiling, scale_out=2), self.config)

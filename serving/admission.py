@@ -16,6 +16,7 @@ from infra.catalog_models import GenerationJob, Usage, utc_now
 from serving.access import Caller
 from serving.fields import parse_size
 from serving.jobs import UNFINISHED
+from serving.leases import device_s
 from serving.wire import ApiError
 
 LEARNED_FROM = 20
@@ -40,9 +41,9 @@ class Admission:
             .limit(LEARNED_FROM)
         )
         rates = sorted(
-            _device_s(past) / self._work(past)
+            device_s(past.timings) / self._work(past)
             for past in session.scalars(query)
-            if _device_s(past) > 0 and is_large(past) == is_large(job)
+            if device_s(past.timings) > 0 and is_large(past) == is_large(job)
         )
         return rates[len(rates) // 2] * self._work(job) if rates else None
 
@@ -115,7 +116,3 @@ def is_large(job: GenerationJob) -> bool:
     if job.kind != "image" or job.params.get("input"):
         return False
     return min(parse_size(job.size, even=False)) > ENLARGED_SIDE
-
-
-def _device_s(job: GenerationJob) -> float:
-    return float(job.timings.get("sample_s", 0.0) + job.timings.get("encode_s", 0.0))

@@ -13,6 +13,7 @@ from infra.catalog_models import GenerationJob
 from modeling.generation import Generation
 from modeling.progress import Progress
 from serving.leases import Claim
+from serving.previews import Preview
 from serving.render import Delivery, Generates, begin
 from serving.requests import Part
 
@@ -26,6 +27,8 @@ class Attempt:
     lost: the job is no longer ours. released: the engine stops, and the job goes back.
     error: why it failed. sample_s: its share of the device's time. step: made of all `steps`.
     rows: of the next step in a call of the network.
+    preview_s: device time of its previews. moment: how many of the times have come at which the
+        part under way gets one.
     """
 
     def __init__(
@@ -34,6 +37,7 @@ class Attempt:
         parts: Sequence[Part],
         folder: Path,
         on_end: Callable[["Attempt"], None],
+        on_preview: Callable[[Part, Preview], None],
         save_every: int = SAVE_EVERY,
     ) -> None:
         self.claim, self.folder = claim, folder
@@ -41,11 +45,14 @@ class Attempt:
         self._generations: list[Generation] = []
         self._progress: list[Progress] = []
         self._at = 0  # the part under way
-        self.delivery = Delivery(self.job, parts, folder, claim.attempt, lambda: on_end(self))
+        self.delivery = Delivery(
+            self.job, parts, folder, claim.attempt, lambda: on_end(self), on_preview
+        )
         self.has_begun = self.lost = self.released = False
         self.error: Exception | None = None
-        self.sample_s = 0.0
-        self.step = self.steps = self.rows = self.turn = 0
+        self.sample_s = self.preview_s = 0.0
+        self.step = self.steps = self.rows = self.turn = self.moment = 0
+        self._taken_over = 0  # steps that an earlier attempt made
 
     @property
     def job(self) -> GenerationJob:
@@ -69,6 +76,12 @@ class Attempt:
         """Its next step can be made."""
         going = not (self.lost or self.released or self.error or self.delivery.error)
         return going and self.has_begun and not self.is_sampled and not self.delivery.is_full
+
+    @property
+    def expected_s(self) -> float:
+        """Device time of all its steps, at the speed of those that it made."""
+        made = self.step - self._taken_over
+        return self.sample_s / made * self.steps if made > 0 else 0.0
 
     @property
     def news(self) -> dict[str, int | str]:
@@ -106,6 +119,7 @@ class Attempt:
                 self.rows = self.generation.rows
                 break
             self._close()
+        self._taken_over = self.step
         self.has_begun = True
 
     def stepped(self) -> None:
@@ -136,6 +150,7 @@ class Attempt:
     def _close(self) -> None:
         self.delivery.close_part()
         self._at += 1
+        self.moment = 0
 
     def discard(self) -> None:
         """Remove the files that this attempt wrote, but what another could go on from."""

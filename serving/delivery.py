@@ -13,15 +13,21 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from infra.catalog_models import Artifact
+from infra.catalog_models import Artifact, GenerationJob
 from infra.video import write_mp4
 from serving.plain_id import picture_options, plain_id
 
 Frames = NDArray[np.uint8]
+Seal = Callable[[GenerationJob, list[Artifact]], None]
+"""Signs files of a job before anybody can see them; notes their new size and hash."""
 
 THUMBNAIL_SIDE = 512
 SPRITES, SPRITE_COLUMNS, SPRITE_SIDE = 32, 8, 160
 CONTEXT_S = 1.0  # how much of a given clip the model continues from
+
+
+def unsealed(_job: GenerationJob, _artifacts: list[Artifact]) -> None:
+    """Files stay as they were written."""
 
 
 def shown_at(num_frames: int, fps: float, num_out: int, fps_out: float) -> NDArray[np.intp]:

@@ -26,10 +26,13 @@ from functools import partial
 from typing import Any
 
 from serving.attempts import SAVE_EVERY, Attempt
+from serving.delivery import Seal, unsealed
 from serving.endings import Endings
 from serving.heartbeat import Heartbeat
 from serving.jobs import Claim, JobStore
-from serving.outcomes import Seal, fail, finish, unsealed
+from serving.outcomes import fail, finish
+from serving.previewer import Previewer, PreviewRecipe
+from serving.previews import publish
 from serving.render import Generates
 from serving.requests import plan
 from serving.tracing import working
@@ -54,6 +57,7 @@ class Engine:
         version: the registered version that `health` reports.
         save_every: steps after which what a job has come to is saved; a killed job repeats fewer.
         seal: signs the files of a job before it is recorded as done (`serving.provenance`).
+        previews: how many are made of jobs under way, and what they may cost.
     """
 
     def __init__(
@@ -64,9 +68,10 @@ class Engine:
         *,
         save_every: int = SAVE_EVERY,
         seal: Seal = unsealed,
+        previews: PreviewRecipe = PreviewRecipe(),  # noqa: B008 - frozen
     ) -> None:
         self._store, self._load, self._version = store, load, version
-        self._save_every, self._seal = save_every, seal
+        self._save_every, self._seal, self._previews = save_every, seal, previews
         self.owner = f"{platform.node()}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
         self._endings = Endings()
         self._notice, self._wake = threading.Event(), threading.Event()
@@ -188,7 +193,8 @@ class Engine:
                 fail(self._store, claim, error)
             self._endings.announce(claim.job.id)
             return
-        attempt = Attempt(claim, parts, folder, self._finish, self._save_every)
+        show = partial(publish, self._store, claim, folder, self._seal)
+        attempt = Attempt(claim, parts, folder, self._finish, show, self._save_every)
         attempt.delivery.start()
         with self._lock:
             self._under_way.append(attempt)
@@ -202,6 +208,7 @@ class Engine:
         except Exception as error:
             self._loaded.set_exception(error)
             return
+        self._previewer = Previewer(self._generator, self._previews)
         self._loaded.set_result(None)
         turns = Turns(self._generator.rows_per_call)
         while not self._stop.is_set():
@@ -246,6 +253,7 @@ class Engine:
             begun = time.perf_counter()
             self._guarded(each, each.stepped)
             each.sample_s += shared_s * own / sum(rows) + time.perf_counter() - begun
+            self._previewer.look(each)
 
     def _guarded(self, attempt: Attempt, act: Callable[[], None]) -> None:
         try:

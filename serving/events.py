@@ -19,6 +19,7 @@ MEDIA_TYPE = "text/event-stream"
 HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
 WAIT_S = 0.2
 KEEP_ALIVE_S = 15.0
+STILL_HERE = ": still here\n\n"
 
 
 def sse(event: str, data: dict[str, Any], event_id: int | None = None) -> str:
@@ -45,24 +46,38 @@ async def event_stream(service: Service, job: GenerationJob, last_event_id: str)
     return StreamingResponse(_events(service, job, after), media_type=MEDIA_TYPE, headers=HEADERS)
 
 
-async def _events(service: Service, job: GenerationJob, after: int) -> AsyncIterator[str]:
+async def job_log(
+    service: Service, job: GenerationJob, after: int = 0
+) -> AsyncIterator[JobEvent | None]:
+    """The job's events after that one, as they come, up to its end; None now and then meanwhile.
+
+    Raises:
+        NotFoundError: it was deleted.
+    """
     spoken = time.monotonic()
     while True:
         for event in await run_in_threadpool(service.store.events, job.id, after):
             after, spoken = event.id, time.monotonic()
-            yield await run_in_threadpool(_shown, service, job.id, event)
+            yield event
             if event.type in ENDS:
                 return
-        try:
-            job = await run_in_threadpool(service.store.get, job.id)
-        except NotFoundError:
-            yield sse("video.deleted", {"id": job.id})
-            return
+        job = await run_in_threadpool(service.store.get, job.id)
         if time.monotonic() - spoken > KEEP_ALIVE_S:
             spoken = time.monotonic()
-            yield ": still here\n\n"
+            yield None
         if job.status not in ENDS:
             await service.engine.ended(job.id, WAIT_S)
+
+
+async def _events(service: Service, job: GenerationJob, after: int) -> AsyncIterator[str]:
+    try:
+        async for event in job_log(service, job, after):
+            if event is None:
+                yield STILL_HERE
+            else:
+                yield await run_in_threadpool(_shown, service, job.id, event)
+    except NotFoundError:
+        yield sse("video.deleted", {"id": job.id})
 
 
 def _shown(service: Service, job_id: str, event: JobEvent) -> str:

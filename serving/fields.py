@@ -232,7 +232,7 @@ class ImageFields(Sampling):
     response_format: Literal["b64_json"] | None = None
     background: Literal["auto", "opaque"] | None = None
     stream: bool | None = None
-    # Clients are to expect fewer than they ask for; here none come before the pictures themselves.
+    # Of each picture, before it; of one in few steps there may be fewer. Without `stream`, none.
     partial_images: Annotated[int, BeforeValidator(number), Field(ge=0, le=3)] | None = None
     quality: Any = None  # taken and not used: the model has one quality
     moderation: Any = None

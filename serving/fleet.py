@@ -13,10 +13,10 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from serving.delivery import Seal, unsealed
 from serving.engine import Engine
 from serving.jobs import JobStore
 from serving.leases import Claim
-from serving.outcomes import Seal, unsealed
 from serving.render import Generates
 
 log = logging.getLogger(__name__)

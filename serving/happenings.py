@@ -6,7 +6,7 @@ import json
 import uuid
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from infra.catalog_models import (
@@ -21,11 +21,21 @@ from infra.catalog_models import (
 VIDEO_KINDS = ("video", "extension", "edit")
 EVENT_TYPES = ("video.completed", "video.failed")
 ENDS = ("completed", "failed")
+PREVIEW = "preview"
 
 
-def record(session: Session, job_id: str, kind: str, **data: Any) -> None:
-    """Append an event to the job's log."""
-    session.add(JobEvent(job_id=job_id, type=kind, data=data))
+def record(session: Session, job_id: str, kind: str, **data: Any) -> int:
+    """Append an event to the job's log; its number."""
+    event = JobEvent(job_id=job_id, type=kind, data=data)
+    session.add(event)
+    session.flush()
+    return event.id
+
+
+def forget_previews(session: Session, job_id: str, before: int) -> None:
+    """Remove the previews that came before event `before`, which has to be in the log."""
+    older = (JobEvent.job_id == job_id) & (JobEvent.type == PREVIEW) & (JobEvent.id < before)
+    session.execute(delete(JobEvent).where(older))
 
 
 def ended(session: Session, job: GenerationJob, outcome: str, device_s: float | None) -> None:
@@ -33,8 +43,9 @@ def ended(session: Session, job: GenerationJob, outcome: str, device_s: float | 
 
     `device_s`: seconds on the device; None takes the time since its worker began.
     """
-    record(session, job.id, outcome)
+    number = record(session, job.id, outcome)
     if job.kind in VIDEO_KINDS:
+        forget_previews(session, job.id, number)
         announce(session, job.owner, f"video.{outcome}", job.id)
     if device_s is None and job.started_at is not None:
         device_s = (utc_now() - job.started_at).total_seconds()

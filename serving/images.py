@@ -1,6 +1,7 @@
 """/v1/images: generations and edits, durable jobs like any other, whose requests wait for the end.
 
-With `stream`, the answer is server-sent events, in OpenAI's shapes.
+With `stream`, the answer is server-sent events, in OpenAI's shapes: up to `partial_images` partial
+pictures of each, which are the sampler's estimates on the way, and then the pictures.
 """
 
 import base64
@@ -11,17 +12,19 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
-from infra.catalog_models import GenerationJob
+from infra.catalog_models import GenerationJob, JobEvent
+from infra.errors import NotFoundError
 from serving.edit_fields import ImageEditFields
-from serving.events import HEADERS, MEDIA_TYPE, sse
+from serving.events import HEADERS, MEDIA_TYPE, STILL_HERE, job_log, sse
 from serving.fields import ImageFields, parse_size, validate
 from serving.forms import form_schema, json_body, json_schema, read_body, take_files
 from serving.given_picture import save_given
+from serving.happenings import PREVIEW
 from serving.jobs import UNFINISHED, JobStore, new_job_id
 from serving.pictures import Pictures
 from serving.service import HOLD_S, MODEL, Service, new_seed, sampling_params
 from serving.uploads import staging
-from serving.wire import ApiError
+from serving.wire import ApiError, not_found
 
 PATCH = 16  # pixels; what `usage` counts of a picture
 
@@ -76,7 +79,7 @@ async def _answer(
 ) -> Response:
     """The job's pictures once it has ended, as one object or as events of that kind."""
     if stream:
-        events = _events(service, job, request, kind)
+        events = _events(service, job, kind)
         return StreamingResponse(events, media_type=MEDIA_TYPE, headers=HEADERS)
     job = await _ended(service, job, request)
     return JSONResponse(await run_in_threadpool(_response, service.store, job))
@@ -86,6 +89,7 @@ def _job(service: Service, fields: ImageFields) -> GenerationJob:
     params = sampling_params(fields, new_seed(fields.seed))
     params |= {
         "n": fields.n or 1,
+        "partial_images": (fields.partial_images or 0) if fields.stream else 0,
         "output_format": fields.output_format or "png",
         "output_compression": 90
         if fields.output_compression is None
@@ -110,6 +114,12 @@ async def _ended(service: Service, job: GenerationJob, request: Request) -> Gene
         job = await service.ended(job, HOLD_S)
         if await request.is_disconnected():
             raise ApiError("The client left.", status=499, code="client_left")
+    _check(job)
+    return job
+
+
+def _check(job: GenerationJob) -> None:
+    """Raises ApiError where the job failed."""
     if job.status == "failed":
         lost = job.error_code == "worker_lost"
         raise ApiError(
@@ -119,27 +129,67 @@ async def _ended(service: Service, job: GenerationJob, request: Request) -> Gene
             kind="server_error" if lost else "image_generation_error",
             headers={"x-should-retry": "false"},
         )
-    return job
 
 
-async def _events(
-    service: Service, job: GenerationJob, request: Request, kind: str
-) -> AsyncIterator[str]:
-    """One `completed` event a picture; a failure is an `error` event in the error shape."""
+async def _events(service: Service, job: GenerationJob, kind: str) -> AsyncIterator[str]:
+    """Partial pictures as they come, then a `completed` event for each picture.
+
+    A failure is an `error` event in the error shape.
+    """
+    sent: set[tuple[str, int]] = set()
     try:
-        job = await _ended(service, job, request)
+        async for event in job_log(service, job):
+            if event is None:
+                yield STILL_HERE
+            elif event.type == PREVIEW and (name := _partial_name(event)) not in sent:
+                sent.add(name)  # of an attempt that was lost there may be another
+                if partial := await run_in_threadpool(_partial, service.store, job, event, kind):
+                    yield sse(f"{kind}.partial_image", partial)
+        job = await run_in_threadpool(service.store.get, job.id)
+        _check(job)
+        response = await run_in_threadpool(_response, service.store, job)
+    except NotFoundError as error:
+        yield sse("error", not_found(str(error)).body)
+        return
     except ApiError as error:
         yield sse("error", error.body)
         return
-    response = await run_in_threadpool(_response, service.store, job)
-    shared = {
-        "type": f"{kind}.completed",
-        "created_at": response["created"],
+    completed = _shared(job, f"{kind}.completed") | {"usage": response["usage"]}
+    for index, picture in enumerate(response["data"]):
+        yield sse(f"{kind}.completed", completed | picture | {"x_image_index": index})
+
+
+def _shared(job: GenerationJob, kind: str) -> dict[str, Any]:
+    """What every event of a stream says."""
+    return {
+        "type": kind,
+        "created_at": int(job.created_at.timestamp()),
+        "size": job.size,
         "quality": "auto",
-        **{name: response[name] for name in ("size", "background", "output_format", "usage")},
+        "background": "opaque",
+        "output_format": job.params["output_format"],
     }
-    for picture in response["data"]:
-        yield sse(f"{kind}.completed", shared | picture)
+
+
+def _partial_name(event: JobEvent) -> tuple[str, int]:
+    return event.data["picture"], event.data["index"]
+
+
+def _partial(
+    store: JobStore, job: GenerationJob, event: JobEvent, kind: str
+) -> dict[str, Any] | None:
+    """A partial picture's event; None when its file went with the attempt that made it."""
+    picture, index = _partial_name(event)
+    try:
+        data = (store.folder(job.id) / event.data["file"]).read_bytes()
+    except FileNotFoundError:
+        return None
+    return {
+        **_shared(job, f"{kind}.partial_image"),
+        "b64_json": base64.b64encode(data).decode(),
+        "partial_image_index": index,
+        "x_image_index": int(picture.removeprefix("image")),
+    }
 
 
 def _response(store: JobStore, job: GenerationJob) -> dict[str, Any]:

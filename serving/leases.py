@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from infra.catalog import Catalog
 from infra.catalog_models import Artifact, GenerationJob, utc_now
-from serving.happenings import ended, record
+from serving.happenings import PREVIEW, ended, forget_previews, record
 from serving.tracing import Tracing
 
 MAX_ATTEMPTS = 3
@@ -125,17 +125,30 @@ class Leases:
                 record(session, claim.job.id, "progress", **news)
         return True
 
+    def preview(self, claim: Claim, data: Mapping[str, Any], *, replace: bool) -> bool:
+        """Append a preview to the job's log; False when the job is no longer ours.
+
+        `replace`: the ones before it go, so that of a video there is one.
+        """
+        with self._catalog.session() as session:
+            if not count(session, self._fenced(claim).values(lease_until=utc_now() + self._lease)):
+                return False
+            # Before the others go: a number must not be given out twice.
+            number = record(session, claim.job.id, PREVIEW, **data)
+            if replace:
+                forget_previews(session, claim.job.id, number)
+        return True
+
     def complete(
         self, claim: Claim, artifacts: Sequence[Artifact], timings: dict[str, float]
     ) -> bool:
         """Record the files and the end in one transaction; False when no longer ours."""
         values = {"status": "completed", "progress": 100, "stage": "", "timings": timings}
-        device_s = timings.get("sample_s", 0.0) + timings.get("encode_s", 0.0)
         with self._catalog.session() as session:
             if not count(session, self._fenced(claim).values(**values, **self._end())):
                 return False
             session.add_all(artifacts)
-            ended(session, claim.job, "completed", device_s)
+            ended(session, claim.job, "completed", device_s(timings))
         self._tracing.ended(claim.job, "completed", timings)
         return True
 
@@ -226,6 +239,11 @@ _REQUEUED: dict[str, Any] = {
     "lease_owner": None,
     "lease_until": None,
 }
+
+
+def device_s(timings: Mapping[str, float]) -> float:
+    """Seconds of the device that a job took, by its timings: what is charged and learned from."""
+    return sum(timings.get(name, 0.0) for name in ("sample_s", "encode_s", "preview_s"))
 
 
 def count(session: Session, statement: Any) -> int:

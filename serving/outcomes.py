@@ -1,22 +1,16 @@
 """What comes of an attempt at a job: its end in SQL, and which of its files stay."""
 
 import logging
-from collections.abc import Callable
 
-from infra.catalog_models import Artifact, GenerationJob, utc_now
+from infra.catalog_models import utc_now
 from infra.errors import InputError, NotFoundError
 from serving.attempts import Attempt
+from serving.delivery import Seal, unsealed
 from serving.happenings import ENDS
 from serving.jobs import Claim, JobStore
 from serving.redaction import trace
 
 log = logging.getLogger(__name__)
-
-Seal = Callable[[GenerationJob, list[Artifact]], None]
-
-
-def unsealed(_job: GenerationJob, _artifacts: list[Artifact]) -> None:
-    """Files stay as they were written."""
 
 
 def finish(store: JobStore, attempt: Attempt, seal: Seal = unsealed) -> str:
@@ -93,19 +87,22 @@ def fail(store: JobStore, claim: Claim, error: Exception) -> bool:
 
 
 def _timings(attempt: Attempt) -> dict[str, float]:
-    """Seconds of a job's life; `overhead_s` is all that is neither sampling nor encoding.
+    """Seconds of a job's life; `overhead_s` is all the rest.
 
-    `sample_s` is its share of the steps that it made together with others.
+    `sample_s` is its share of the steps that it made together with others; `preview_s` is what
+    its previews took of the device.
     """
     job = attempt.job
     assert job.started_at is not None
     total_s = (utc_now() - job.created_at).total_seconds()
     sample_s, encode_s = attempt.sample_s, attempt.delivery.encode_s
+    preview_s = attempt.preview_s
     return {
         "queued_s": round((job.started_at - job.created_at).total_seconds(), 4),
         "sample_s": round(sample_s, 4),
         "encode_s": round(encode_s, 4),
+        "preview_s": round(preview_s, 4),
         # Encoding goes on beside sampling, so the two may be more than all the time there was.
-        "overhead_s": round(max(total_s - sample_s - encode_s, 0.0), 4),
+        "overhead_s": round(max(total_s - sample_s - encode_s - preview_s, 0.0), 4),
         "total_s": round(total_s, 4),
     }

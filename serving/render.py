@@ -4,6 +4,7 @@ It resizes and encodes while the engine computes, and touches nothing of torch. 
 frames as they are final, and looks at `is_full` before it makes more.
 """
 
+import logging
 import queue
 import threading
 import time
@@ -18,7 +19,10 @@ from modeling.generation import Generation
 from modeling.tasks import Request
 from serving.admission import is_large
 from serving.delivery import Frames, artifact, write_picture, write_video
+from serving.previews import Preview
 from serving.requests import Part, Sizes
+
+log = logging.getLogger(__name__)
 
 FULL_BYTES = 64 * 2**20
 
@@ -32,6 +36,7 @@ class Generates(Sizes, Protocol):
     def begin(self, request: Request) -> Generation: ...
     def begin_large(self, request: Request, height: int, width: int) -> Generation: ...
     def advance(self, generations: Sequence[Generation]) -> None: ...
+    def preview(self, generation: Generation) -> Frames | None: ...
 
 
 class DeliveryStopped(Exception):  # noqa: N818 - an outcome, not an error
@@ -54,7 +59,8 @@ def begin(generator: Generates, job: GenerationJob, part: Part) -> Generation:
 class Delivery(threading.Thread):
     """Writes the files of a job's parts, in their order, into `folder`.
 
-    `on_end` is called by its thread as its last act, with `error` set where it failed or stopped.
+    `on_end` is called by its thread as its last act, with `error` set where it failed or stopped,
+    `on_preview` with each preview that is shown.
     encode_s: seconds that it worked, waiting for frames left out. written: delivered frames.
     """
 
@@ -65,11 +71,12 @@ class Delivery(threading.Thread):
         folder: Path,
         attempt: int,
         on_end: Callable[[], None],
+        on_preview: Callable[[Part, Preview], None],
     ) -> None:
         super().__init__(name=f"delivery-{job.id}", daemon=True)
         self._job, self._parts, self._folder, self._attempt = job, parts, folder, attempt
-        self._on_end = on_end
-        self._coming: queue.SimpleQueue[Frames | None] = queue.SimpleQueue()
+        self._on_end, self._on_preview = on_end, on_preview
+        self._coming: queue.SimpleQueue[Frames | Preview | None] = queue.SimpleQueue()
         self._stopped = threading.Event()
         self._put_bytes = self._taken_bytes = 0
         self._waited_s = 0.0
@@ -89,6 +96,10 @@ class Delivery(threading.Thread):
         self._put_bytes += frames.nbytes
         self._coming.put(frames)
 
+    def show(self, preview: Preview) -> None:
+        """A frame of what the part under way is coming to."""
+        self._coming.put(preview)
+
     def close_part(self) -> None:
         """No more frames of this part; those that follow are the next one's."""
         self._coming.put(None)
@@ -102,7 +113,7 @@ class Delivery(threading.Thread):
         try:
             for part in self._parts:
                 begun, waited = time.perf_counter(), self._waited_s
-                frames = self._frames()
+                frames = self._frames(part)
                 self.artifacts += self._part(part, frames)
                 for _ in frames:  # that are not shown
                     pass
@@ -128,7 +139,7 @@ class Delivery(threading.Thread):
         self.written = count
         self._check()
 
-    def _frames(self) -> Iterator[Frames]:
+    def _frames(self, part: Part) -> Iterator[Frames]:
         """The model's frames one by one until the part is closed."""
         while True:
             before = time.perf_counter()
@@ -137,8 +148,20 @@ class Delivery(threading.Thread):
             self._check()
             if frames is None:
                 return
+            if isinstance(frames, Preview):
+                self._show(part, frames)
+                continue
             yield from frames
             self._taken_bytes += frames.nbytes
+
+    def _show(self, part: Part, preview: Preview) -> None:
+        """Show a preview, unless something newer waits; a job does not fail for one."""
+        if not preview.is_asked and not self._coming.empty():
+            return
+        try:
+            self._on_preview(part, preview)
+        except Exception:
+            log.exception("%s: a preview is left out", self._job.id)
 
     def _check(self) -> None:
         if self._stopped.is_set():

@@ -17,6 +17,7 @@ from serving.engine import Engine
 
 FPS = 8.0
 STEPS = 5
+LEVEL = 10  # grey of a preview, for each step made
 
 
 class FakeGenerator:
@@ -34,7 +35,7 @@ class FakeGenerator:
         self.step_s = step_s
         self.requests: list[Request] = []
         self.calls: list[list[int]] = []
-        self.steps_taken = 0
+        self.steps_taken = self.previews = 0
         self.gate: threading.Event | None = None
         self.error: Exception | None = None
 
@@ -66,6 +67,10 @@ class FakeGenerator:
             self.steps_taken += 1
             each.sampling().move(torch.zeros(1))
 
+    def preview(self, generation: Generation) -> NDArray[np.uint8] | None:
+        self.previews += 1
+        return np.full((32, 48, 3), min(LEVEL * generation.done, 255), np.uint8)
+
 
 class FakeStages:
     """One stage, and the frames of the request after it."""
@@ -77,6 +82,9 @@ class FakeStages:
         nothing, given = torch.zeros(1, 1, 1, 1), torch.zeros(1, 1, 1, dtype=torch.bool)
         words = torch.zeros(1, 1)
         return Task(nothing, given, words, words, FPS, self._request.seed)
+
+    def shown(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return frame
 
     def take(self, _latents: torch.Tensor) -> Iterator[NDArray[np.uint8]]:
         request = self._request

@@ -34,5 +34,16 @@ export async function attempt(action) {
   }
 }
 
+// Show what a video is coming to, under whatever else the box holds.
+export function sketch(box, url) {
+  if (!url?.startsWith("data:image/")) return;
+  let picture = box.querySelector(".sketch");
+  if (!picture) {
+    picture = el("img", { className: "sketch", alt: "Preview, not the result" });
+    box.prepend(picture, el("span", { className: "tag" }, "preview"));
+  }
+  picture.src = url;
+}
+
 export const plural = (count, word) => `${count.toLocaleString("en")} ${word}${count === 1 ? "" : "s"}`;
 export const seconds = value => `${Number(Number(value).toFixed(1))} s`;

@@ -37,6 +37,15 @@ export function dropZone({ name, optional, pictures, clips, item, onitem }) {
   return zone;
 }
 
+export function dataUrl(file) {
+  return new Promise((done, failed) => {
+    const reader = new FileReader();
+    reader.onload = () => done(reader.result);
+    reader.onerror = () => failed(new Error(`${file.name} cannot be read.`));
+    reader.readAsDataURL(file);
+  });
+}
+
 function duration(url) {
   return new Promise(done => {
     const video = el("video", { preload: "metadata", muted: true });

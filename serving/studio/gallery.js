@@ -1,7 +1,7 @@
 // All videos, newest first: what they are, what they were made from, how far they are.
 
 import { call, download, follow, media } from "/studio/api.js";
-import { $, attempt, button, el, say, seconds } from "/studio/dom.js";
+import { $, attempt, button, el, say, seconds, sketch } from "/studio/dom.js";
 
 const FOLLOWED = 3; // browsers keep few connections to one host
 const LOOK_MS = 1500;
@@ -72,6 +72,7 @@ function screen(card) {
     card.text = el("span", {}, video.status.replace("_", " "));
     card.left = el("span");
     box.append(el("div", { className: "wait" }, el("div", { className: "row" }, card.text, card.left), card.bar));
+    sketch(box, card.preview);
   } else {
     const path = `/v1/videos/${video.id}/content`;
     const poster = el("img", { alt: `First frame: ${video.prompt.slice(0, 120)}`, loading: "lazy" });
@@ -153,10 +154,9 @@ function heard(id, type, data) {
   else if (type === "video.in_progress") {
     card.began = data.at;
     progress(card, 0, "starting");
-  } else if (type === "video.preview" && data.image?.startsWith("data:image/")) {
-    const picture = card.node.querySelector(".screen > img") ?? el("img", { alt: "preview" });
-    picture.src = data.image;
-    card.node.querySelector(".screen").prepend(picture);
+  } else if (type === "video.preview") {
+    card.preview = data.image;
+    if (open(card.video)) sketch(card.node.querySelector(".screen"), data.image);
   } else if (type === "video.progress") {
     const done = data.progress ?? 0, spent = data.at - card.began;
     progress(card, done, data.stage, 0, done >= 10 ? (spent * (100 - done)) / done : null);

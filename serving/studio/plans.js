@@ -3,6 +3,7 @@
 
 const STYLE = ["style", "Style, for every shot", "text", { placeholder: "ink wash, soft light" }];
 const SEED = ["seed", "Seed", "number", { min: 0, placeholder: "0" }];
+const NAME = "[A-Za-z0-9][A-Za-z0-9_\\-]*";
 const SECONDS = ["seconds", "Seconds", "number", { min: 1, max: 60, placeholder: "4" }];
 
 export const WORKS = {
@@ -23,6 +24,13 @@ export const WORKS = {
       SECONDS,
       ["camera", "Camera", "text", { placeholder: "dolly in" }],
       ["continuity", "Begins", "select", { options: [["", "anew"], ["previous", "from the last"]] }],
+      ["characters", "Who is in it", "list", { placeholder: "mara, ben" }],
+      ["reference", "First frame", "picture"],
+    ] },
+    { name: "characters", one: "Character", least: 0, fields: [
+      ["id", "Name", "text", { pattern: NAME, placeholder: "mara" }],
+      ["words", "Looks like", "text", { placeholder: "a woman in a red coat" }],
+      ["reference", "Picture", "picture"],
     ] }],
     finish(plan) {
       plan.shots = plan.shots?.filter(shot => shot.prompt);
@@ -65,6 +73,7 @@ export const WORKS = {
       ["narration", "What is said", "area"],
       ["on_screen", "Words on the picture"],
       ["history", "Shows what nobody filmed", "check"],
+      ["asset", "First frame", "picture"],
     ] }],
     finish: plan => ({ ...plan, review: plan.review ?? false }),
   },
@@ -81,10 +90,11 @@ export const WORKS = {
       ["brand.color", "Brand colour", "text", { pattern: "#[0-9A-Fa-f]{6}", placeholder: "#101828" }],
       ["brand.ink", "Colour of words on it", "text", { pattern: "#[0-9A-Fa-f]{6}", placeholder: "#FFFFFF" }],
       ["brand.legal", "Legal line", "text", { maxLength: 300 }],
+      ["brand.logo", "Logo", "picture"],
       ["budget_device_s", "Budget, seconds of work", "number", { min: 1, placeholder: "none" }],
     ],
     groups: [
-      { name: "audiences", one: "Audience", fields: [["id", "Name", "text", { pattern: "[A-Za-z0-9_-]+", placeholder: "trail" }], ["scene", "What they see", "text", { placeholder: "forest path" }]] },
+      { name: "audiences", one: "Audience", fields: [["id", "Name", "text", { pattern: NAME, placeholder: "trail" }], ["scene", "What they see", "text", { placeholder: "forest path" }]] },
       { name: "locales", one: "Language", fields: [["id", "Tag", "text", { placeholder: "en" }], ["headline", "Headline"], ["cta", "Call to action"]] },
     ],
     finish: plan => (plan.durations ? { ...plan, durations: plan.durations.map(Number) } : plan),

@@ -1,13 +1,15 @@
 // The workflows: a plan as a form (or as JSON), and what became of each.
 
-import { call, download, media } from "/studio/api.js";
-import { $, attempt, button, el, plural, say, seconds } from "/studio/dom.js";
+import { call, download, follow, media } from "/studio/api.js";
+import { $, attempt, button, el, plural, say, seconds, sketch } from "/studio/dom.js";
+import { input, values } from "/studio/inputs.js";
 import { WORKS } from "/studio/plans.js";
 
 export { WORKS };
 
 const LOOK_MS = 1500;
 const pages = new Map(); // kind → { form, list, works }
+const followed = new Set(); // the take whose previews are shown; browsers keep few connections
 let shown = null, timer;
 
 export async function openWork(kind) {
@@ -51,20 +53,6 @@ function newPage(kind) {
   return { form, side: el("section", { ariaLabel: `${spec.name}: what was made` }, list, empty), list, empty, works };
 }
 
-function input([name, text, type = "text", props = {}]) {
-  const { when, ...plain } = props;
-  const node = bare(name, text, type, plain);
-  if (when) node.dataset.when = when;
-  return node;
-}
-
-function bare(name, text, type, props) {
-  if (type === "check") return el("label", { className: "check" }, el("input", { type: "checkbox", name, checked: props.value ?? false }), text);
-  if (type === "area") return el("label", {}, text, el("textarea", { name, rows: 2, ...props }));
-  if (type === "select") return el("label", {}, text, el("select", { name }, ...props.options.map(([value, words]) => el("option", { value }, words))));
-  return el("label", {}, text, el("input", { name, type: type === "list" ? "text" : type, ...(type === "number" ? { step: "any" } : {}), ...props }));
-}
-
 // A list of parts of the plan, such as shots, of which the user adds as many as it takes.
 function rows(group) {
   const list = el("div", { className: "rows" });
@@ -73,9 +61,10 @@ function rows(group) {
     const index = list.children.length + 1;
     const item = el("div", { className: "item", role: "group", ariaLabel: `${group.one} ${index}` });
     const title = el("h3", {}, `${group.one} ${index}`);
+    const part = { area: [], picture: [], other: [] };
+    for (const field of group.fields) (part[field[2]] ?? part.other).push(input(field));
     item.append(el("div", { className: "row" }, title, button("Remove", () => { item.remove(); number(); }, { ariaLabel: `Remove ${group.one.toLowerCase()} ${index}` })),
-      ...group.fields.filter(([, , type]) => type === "area").map(input),
-      el("div", { className: "grid" }, ...group.fields.filter(([, , type]) => type !== "area").map(input)));
+      ...part.area, el("div", { className: "grid" }, ...part.other), ...part.picture);
     const kind = group.by && item.querySelector(`[name="${group.by}"]`);
     const fit = () => item.querySelectorAll("[data-when]").forEach(node => { node.hidden = !node.dataset.when.split(" ").includes(kind.value); });
     if (kind) { kind.onchange = fit; fit(); }
@@ -90,34 +79,15 @@ function rows(group) {
   return { ...group, node, list };
 }
 
-function values(scope, fields) {
-  const found = {};
-  for (const [name, , type] of fields) {
-    const node = scope.querySelector(`[name="${name}"]`);
-    const text = node.value.trim();
-    if (node.closest("[hidden]")) continue;
-    if (type === "check") { if (node.checked) put(found, name, true); }
-    else if (text === "") continue;
-    else if (type === "number") put(found, name, Number(text));
-    else if (type === "list") put(found, name, text.split(",").map(part => part.trim()).filter(Boolean));
-    else put(found, name, text);
-  }
-  return found;
-}
-
-// "brand.color" goes into the object "brand".
-function put(found, path, value) {
-  const keys = path.split("."), lastKey = keys.pop();
-  keys.reduce((target, name) => (target[name] ??= {}), found)[lastKey] = value;
-}
-
 function collect(form, spec, groups) {
-  const plan = values(form, spec.fields);
+  const assets = new Map(); // picture → its name in the plan
+  const plan = values(form, spec.fields, assets);
   for (const group of groups) {
-    const items = [...group.list.children].map(item => values(item, group.fields)).filter(item => Object.keys(item).length);
+    const items = [...group.list.children].map(item => values(item, group.fields, assets)).filter(item => Object.keys(item).length);
     items.forEach((item, index) => { if (group.id) item.id ??= `${group.id}${String(10 * (index + 1)).padStart(3, "0")}`; });
-    if (items.length) put(plan, group.name, items);
+    if (items.length) plan[group.name] = items;
   }
+  if (assets.size) plan.assets = Object.fromEntries([...assets].map(([picture, name]) => [name, picture]));
   return spec.finish ? spec.finish(plan) : plan;
 }
 
@@ -126,7 +96,8 @@ function point(form, path) {
   const [, group, index, name] = /^(?:(\w+)\[(\d+)\]\.)?([\w.]+)$/.exec(path ?? "") ?? [];
   const item = group && form.querySelector(`[data-group="${group}"]`)?.querySelectorAll(".item")[Number(index)];
   const scope = item || form;
-  scope.querySelector(`[name="${CSS.escape(name ?? "")}"]`)?.focus();
+  const node = scope.querySelector(`[name="${CSS.escape(name ?? "")}"]`);
+  (node?.type === "hidden" ? node.parentNode.querySelector("[type=file]") : node)?.focus();
 }
 
 function estimated(cost) {
@@ -148,10 +119,35 @@ function place(kind, work, before) {
   const page = pages.get(kind), state = JSON.stringify(work), known = page.works.get(work.id);
   if (known?.state === state) return;
   const node = draw(kind, work, known?.node);
+  const entry = { node, state, preview: known?.preview };
   if (known) known.node.replaceWith(node);
   else before ? page.list.prepend(node) : page.list.append(node);
-  page.works.set(work.id, { node, state });
+  page.works.set(work.id, entry);
   page.empty.hidden = true;
+  preview(entry);
+  watch(work);
+}
+
+// What is being made, until there is a film.
+function preview(entry) {
+  if (!entry.preview || !entry.node.querySelector(":scope > progress")) return;
+  let box = entry.node.querySelector(".screen");
+  if (box?.dataset.mark) return;
+  if (!box) entry.node.prepend(box = el("div", { className: "screen" }));
+  sketch(box, entry.preview);
+}
+
+function watch(work) {
+  const takes = (work.shots ?? []).flatMap(shot => shot.takes);
+  const id = takes.find(take => take.status === "in_progress" && take.video_id?.startsWith("video_"))?.video_id;
+  if (!id || followed.size) return;
+  followed.add(id);
+  follow(`/v1/videos/${id}/events`, (type, data) => {
+    const now = pages.get(work.kind).works.get(work.id);
+    if (type !== "video.preview" || !now) return;
+    now.preview = data.image;
+    preview(now);
+  }).then(() => followed.delete(id));
 }
 
 function draw(kind, work, old) {

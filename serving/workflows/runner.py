@@ -16,6 +16,7 @@ from typing import Any
 from infra.catalog_models import GenerationJob, Workflow
 from infra.errors import InputError, NotFoundError
 from infra.settings import Settings
+from serving.leases import device_s
 from serving.redaction import trace
 from serving.service import Service
 from serving.wire import ApiError
@@ -142,7 +143,7 @@ class Runner:
             name, digest = keep(self._service, folder, job, shot, take.number)
         except NotFoundError as error:
             return {"status": "failed", "error": str(error)}
-        seconds = job.timings.get("sample_s", 0.0) + job.timings.get("encode_s", 0.0)
+        seconds = device_s(job.timings)
         return news | {"file": name, "sha256": digest, "device_s": round(seconds, 4)}
 
     def _submit(self, row: Workflow, plan: Plan, shots: Sequence[Shot], state: State) -> None:

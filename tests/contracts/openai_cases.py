@@ -224,6 +224,17 @@ def images_stream(client: Client) -> None:
     assert event.type == "image_generation.completed"
     assert base64.b64decode(event.b64_json).startswith(b"\x89PNG")
     assert (event.size, event.output_format) == ("64x64", "png") and event.usage.total_tokens > 0
+    stream = client.images.generate(
+        prompt="a", size="64x48", stream=True, partial_images=2, output_format="webp"
+    )
+    *partial, event = list(stream)
+    assert [each.type for each in partial] == ["image_generation.partial_image"] * 2
+    assert [each.partial_image_index for each in partial] == [0, 1]
+    assert {(each.size, each.output_format, each.quality) for each in partial} == {
+        (event.size, event.output_format, event.quality)
+    }
+    pictures = [base64.b64decode(each.b64_json) for each in (*partial, event)]
+    assert {picture[8:12] for picture in pictures} == {b"WEBP"} and len(set(pictures)) == 3
 
 
 def image_edits(client: Client) -> None:
@@ -235,8 +246,9 @@ def image_edits(client: Client) -> None:
         assert base64.b64decode(reply.data[0].b64_json).startswith(b"\x89PNG")
         assert reply.size == "96x64"
     stream = client.images.edit(image=file, prompt="a", size="64x64", stream=True, partial_images=2)
-    *_, event = list(stream)
+    *partial, event = list(stream)
     assert (event.type, event.size) == ("image_edit.completed", "64x64")
+    assert [each.type for each in partial] == ["image_edit.partial_image"] * 2
     edit = client.images.edit
     _refused(client, "mask", lambda: edit(image=file, mask=file, prompt="a"))  # no alpha channel
     _refused(client, "image", lambda: edit(image=[file, file], prompt="a"))

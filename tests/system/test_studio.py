@@ -1,13 +1,17 @@
 """The studio in a real browser: what it shows, what the keyboard does, what it may reach."""
 
+import base64
+import json
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
 from infra.catalog import Catalog
-from infra.video import write_mp4
+from infra.video import each_frame, write_mp4
 from serving.access import create_key
 from tests.browser import Page, chromium
 from tests.contracts.server import Server, serving
@@ -75,14 +79,22 @@ def test_a_video_is_made_watched_and_followed_to_its_parent(studio: Page, server
     assert studio.run("document.querySelector('article video').videoWidth") == 96
 
 
-def test_progress_is_shown_until_it_is_cancelled(studio: Page) -> None:
-    studio.run(f"{FORM}.steps.value = 500")  # 25 s
+def test_progress_and_previews_are_shown_until_it_is_cancelled(
+    studio: Page, server: Server
+) -> None:
+    studio.run(f"{FORM}.steps.value = 200")  # 10 s
     make(studio, "a long one")
     shown = "document.querySelector('article .wait').innerText"
     studio.wait("document.querySelector('article progress')?.value > 1")
     assert "sampling" in studio.run(shown)
+    preview = "document.querySelector('article .sketch')"
+    studio.wait(f"{preview}?.naturalWidth > 0")
+    assert studio.run(f"{preview}.alt") == "Preview, not the result"
+    studio.open(server.url)  # who comes late sees what there is
+    studio.wait(f"{preview}?.naturalWidth > 0")
     studio.run("document.querySelector('article .row button').click()")
     assert "cancelled" in studio.wait("document.querySelector('article .broken')?.innerText")
+    assert not studio.run(preview)
 
 
 def test_the_first_tabs_lead_to_the_form(studio: Page) -> None:
@@ -112,6 +124,85 @@ def test_a_picture_and_a_clip_are_taken(studio: Page, tmp_path: Path) -> None:
     make(studio, "on from a clip")
     studio.wait(f"{DONE} === {before + 2}")
     assert "4 s" in studio.run("document.querySelector('article .chips').innerText")
+
+
+WORK = "document.querySelector('#work form')"
+
+
+def fill(page: Page, **fields: str) -> None:
+    for name, text in fields.items():
+        page.run(f"{WORK}.querySelector('[name=\"{name}\"]').value = {text!r}")
+
+
+def plan_of(page: Page) -> Any:
+    """The form's plan, as its JSON says it."""
+    page.run(f"{WORK}.querySelector('details').open = true")
+    text = page.wait(f"{WORK}.querySelector('.code').value")
+    return json.loads(text)
+
+
+def test_a_storyboard_begins_with_the_picture_that_was_chosen_and_shows_previews(
+    studio: Page, server: Server, tmp_path: Path
+) -> None:
+    Image.new("RGB", (64, 48), (30, 30, 200)).save(tmp_path / "pier.png")
+    studio.open(f"{server.url}/#storyboard")
+    studio.wait(f"{WORK}?.ariaLabel === 'Storyboard'")
+    fill(studio, title="Harbour", prompt="Mara on the pier")
+    studio.choose_file("#work [data-group=shots] [type=file]", tmp_path / "pier.png")
+    studio.wait("document.querySelector('#work .drop img')?.naturalWidth === 64")
+    plan = plan_of(studio)
+    assert plan["shots"][0]["reference"] == "picture1"
+    picture = base64.b64decode(plan["assets"]["picture1"].partition(",")[2])
+    assert picture == (tmp_path / "pier.png").read_bytes()
+    code = f"{WORK}.querySelector('.code')"
+    studio.run(f"{code}.value = {json.dumps(plan | {'steps': 60, 'size': '48x32'})!r}")  # 3 s
+    studio.run(f"{WORK}.requestSubmit()")
+    studio.wait("document.querySelector('#work article .sketch')?.naturalWidth > 0")
+    studio.wait("document.querySelector('#work article .chip')?.innerText === 'completed'")
+    assert not studio.run("document.querySelector('#work article .sketch')")
+    with urllib.request.urlopen(f"{server.url}/v1/workflows?kind=storyboard") as reply:
+        (work,) = json.load(reply)["data"]
+    file = server.home / "media" / work["id"] / "takes" / "s010-1.mp4"
+    first = next(each_frame(file)).astype(int)
+    assert abs(first.mean(axis=(0, 1)) - (30, 30, 200)).max() < 8
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "fields"),
+    [
+        ("lesson", "asset", {"title": "Water", "prompt": "the sea", "narration": "It is wet."}),
+        ("campaign", "brand.logo", {"title": "Spring", "prompt": "a runner", "headline": "Run"}),
+    ],
+)
+def test_the_other_plans_take_pictures_too(
+    studio: Page, server: Server, tmp_path: Path, kind: str, field: str, fields: dict[str, str]
+) -> None:
+    picture, large = tmp_path / "a.png", tmp_path / "large.png"
+    Image.new("RGB", (64, 48), (30, 30, 200)).save(picture)
+    large.write_bytes(picture.read_bytes() + b"0" * 9_000_000)
+    studio.open(f"{server.url}/#{kind}")
+    studio.wait(f"{WORK}?.ariaLabel.toLowerCase() === {kind!r}")
+    fill(studio, **fields)
+    if kind == "lesson":
+        studio.run(f"{WORK}.querySelector('.item [name=title]').value = 'Sea'")
+    else:
+        for group, name in (("audiences", "all"), ("locales", "en")):
+            item = f"{WORK}.querySelector('[data-group={group}] [name=id]')"
+            studio.run(f"{item}.value = {name!r}")
+    studio.choose_file("#work [type=file]", large)
+    assert "larger than 9 MB" in studio.wait("!problem.hidden && problem.innerText")
+    studio.choose_file("#work [type=file]", picture)
+    studio.wait("document.querySelector('#work .drop img')?.naturalWidth === 64")
+    assert studio.run("problem.hidden")
+    studio.run(
+        f"[...{WORK}.querySelectorAll('button')].find(b => b.innerText === 'Estimate').click()"
+    )
+    assert "to generate" in studio.wait(f"{WORK}.querySelector('output').innerText")
+    plan = plan_of(studio)
+    place = plan["segments"][0] if kind == "lesson" else plan["brand"]
+    assert place[field.rpartition(".")[2]] == "picture1" and len(plan["assets"]) == 1
+    studio.run("document.querySelector('#work .drop button').click()")
+    assert studio.run("document.querySelector('#work [type=hidden]').value") == ""
 
 
 def test_what_the_server_refuses_is_said_and_its_field_is_focused(studio: Page) -> None:

@@ -8,7 +8,16 @@ import sys
 from collections.abc import Callable
 
 from tests.benchmarks.figure import Figure
-from tests.benchmarks.serving import batching, contracts, faults, large, latency, overload, swap
+from tests.benchmarks.serving import (
+    batching,
+    contracts,
+    faults,
+    large,
+    latency,
+    overload,
+    previews,
+    swap,
+)
 from tests.benchmarks.table import measure
 
 FIGURES: dict[str, Callable[[], dict[str, Figure]]] = {
@@ -16,6 +25,7 @@ FIGURES: dict[str, Callable[[], dict[str, Figure]]] = {
     "batch_throughput_gain": batching.batch_throughput_gain,
     "batched_equals_alone": batching.batched_equals_alone,
     "admission_steps": batching.admission_steps,
+    "preview_cost": previews.preview_cost,
     "status_p99_ms": latency.status_p99_ms,
     "kill_exactly_once": faults.kill_exactly_once,
     "overload": overload.overload,

@@ -22,6 +22,7 @@ from modeling.generate import Generator
 from serving.engine import Engine
 from serving.happenings import ENDS
 from serving.jobs import JobStore, new_job_id
+from serving.previewer import PreviewRecipe
 from tests.benchmarks.model.demo_model import newest
 
 PROMPT = "a large red circle moving left on a dark background"
@@ -42,7 +43,9 @@ def new_store() -> Iterator[JobStore]:
 
 @contextmanager
 def engine_here(
-    store: JobStore, make: Callable[[Any], Generator] = Generator
+    store: JobStore,
+    make: Callable[[Any], Generator] = Generator,
+    previews: PreviewRecipe = PreviewRecipe(),  # noqa: B008 - frozen
 ) -> Iterator[tuple[Engine, Generator]]:
     """An engine of this process; `make` makes its generator of the bundle."""
     import torch
@@ -54,7 +57,7 @@ def engine_here(
         made.append(make(load_bundle(newest())))
         return made[0]
 
-    engine = Engine(store, load, "1")
+    engine = Engine(store, load, "1", previews=previews)
     engine.start()
     try:
         yield engine, made[0]
