@@ -17,7 +17,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from serving.fields import Prompt, Seconds, Seed
 from serving.workflows.lesson.timing import generated_s
-from serving.workflows.plan import Line, Name, Part, Plan, PlanError, Shot, Size
+from serving.workflows.plan import Line, Name, Part, Plan, Shot, Size, check_font
 
 MAX_SEGMENTS, MAX_SOURCES, MAX_CHOICES = 60, 40, 6
 
@@ -76,7 +76,7 @@ class Question(Part):
 class Segment(Part):
     """One thing that is shown while something is said.
 
-    title: its chapter, and the card before it. on_screen: words at the foot of the picture.
+    title: its chapter, and the card before it. on_screen: words at the head of the picture.
     history: it shows what nobody filmed, so it carries a label.
     seconds: how much is generated at most. fit: what the picture does when that is shorter than
     the narration: its last frame holds, or it is a loop.
@@ -145,17 +145,18 @@ def lesson_shots(plan: LessonPlan) -> Sequence[Shot]:
     Raises:
         PlanError: the font is not among the plan's.
     """
-    if plan.font is not None and plan.font not in plan.fonts:
-        known = ", ".join(plan.fonts) or "none"
-        raise PlanError("font", f"{plan.font!r} is not among the plan's fonts, which are: {known}")
+    check_font(plan, plan.font, "font")
     return [
         Shot(
             id=segment.id,
+            field=f"segments[{index}]",
+            # A loop is cut to its narration, so asking for more seconds would not lengthen it.
+            lasts=f"segments[{index}].{'fit' if segment.fit == 'loop' else 'seconds'}",
             prompt=segment.prompt,
             seconds=generated_s(segment.narration, plan.words_per_minute, segment.seconds),
             seed=segment.seed,
             asset=segment.asset,
             loop=segment.fit == "loop",
         )
-        for segment in plan.segments
+        for index, segment in enumerate(plan.segments)
     ]
