@@ -12,8 +12,9 @@ from typing import Any
 
 from webvtt import Caption, WebVTT
 
+from serving.workflows.captions import caption_lines
 from serving.workflows.lesson.plan import LessonPlan, Segment
-from serving.workflows.lesson.timing import Cue, FilmPart, caption_cues, caption_lines, chapters
+from serving.workflows.lesson.timing import Cue, FilmPart, caption_cues, chapters
 from serving.workflows.lettering import csv_cell
 from serving.workflows.typesetting import runs_right_to_left
 

@@ -115,6 +115,15 @@ def test_the_manifest_holds_no_formula_and_the_report_no_markup(campaign: Any) -
         ({"brand": {"forbidden": ["shop"]}}, "locales[0].cta", "forbidden"),
         ({"aspects": ["1:1", "1:1"]}, "aspects", "twice"),
         ({"durations": [1]}, "durations", "end_card_s"),
+        ({"durations": [2, 2.0000001]}, "locales", "two adverts"),
+        (
+            {
+                "audiences": [{"id": "a_b"}, {"id": "a"}],
+                "locales": [{"id": "c", "headline": "h"}, {"id": "B_c", "headline": "h"}],
+            },
+            "locales",
+            "two adverts",
+        ),
         ({"size": "64x64"}, "size", "aspects"),
         ({"short_side": 9}, "short_side", "120"),
     ],

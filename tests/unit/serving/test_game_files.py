@@ -185,7 +185,9 @@ def test_lines_of_dialogue_keep_their_order_and_stay_within_the_shot() -> None:
     ]
     found = cutscene.cues(said, 4.0)
     assert [start for start, _, _ in found] == sorted(start for start, _, _ in found)
-    assert found[0][1] <= 3.0 and found[1][0] == 3.0 and found[-1][1] <= 4.05
+    (late,) = (cue for cue in found if "late" in cue[2])
+    assert late[0] == 3.0 and found[found.index(late) - 1][1] <= 3.0 and found[-1][1] <= 4.05
+    assert all(len(line) <= 46 for _, _, words in found for line in words.split("\n"))
 
 
 @pytest.mark.parametrize(
@@ -193,7 +195,9 @@ def test_lines_of_dialogue_keep_their_order_and_stay_within_the_shot() -> None:
     [
         ([], "items"),
         ([{"type": "song", "id": "a", "prompt": "x"}], "items[0]"),
-        ([{"type": "flipbook", "id": "a", "prompt": "x", "rows": 0}], "items[0].flipbook.rows"),
+        ([{"type": "flipbook", "id": "a", "prompt": "x", "rows": 0}], "items[0].rows"),
+        ([{"type": "loop", "id": "a"}], "items[0].prompt"),
+        ([{"type": "loop", "id": "a", "prompt": "x", "sconds": 1}], "items[0].sconds"),
         ([{"type": "flipbook", "id": "a", "prompt": "x", "rows": 32, "columns": 32}],
          "items[0].rows"),
         ([{"type": "plate", "id": "a", "prompt": "x"}] * 2, "items[1].id"),
