@@ -56,7 +56,7 @@ def write_pdf(panels: Sequence[Panel], title: str, path: Path, faces: Faces) -> 
 def _title(canvas: Any, title: str, faces: Faces, room: float, base: float) -> None:
     face = faces.heading(title, TITLE * FINE)
     lines = wrapped(title, face, int(room * FINE), lines=1)
-    if not faces.is_own and not needs_shaping(title):
+    if not _is_pictured(title, faces):
         canvas.setFont("Sheet-Bold" if face is faces.font(TITLE * FINE, bold=True) else "Sheet",
                        TITLE)  # fmt: skip
         canvas.drawString(EDGE, base, lines[0])
@@ -84,22 +84,33 @@ def _panel(
         for name in ("scene", "framing", "camera", "lens")
         if panel.notes.get(name)
     )
-    y = top - picture_height - 6
-    # What is said comes last and has what is left, but the prompt leaves it three lines.
+    said = panel.notes.get("dialogue", "")
+    if said and not _is_pictured(said, faces):
+        said = f"“{said}”"
     free = int((tall - picture_height - 16) / LEADING)
-    for text, lines, ink in (
-        (head, 1, INK),
-        (panel.words, max(2, free - 6), INK),
-        (about, 2, DIM),
-        (panel.notes.get("dialogue", ""), 3, INK),
+    heading = _broken(head, faces, room, 1)
+    asides, speech = _broken(about, faces, room, 2), _broken(said, faces, room, 3)
+    left_over = max(2, free - len(heading) - len(asides) - len(speech))
+    y = top - picture_height - 6
+    for lines, ink, bold in (
+        (heading, INK, True),
+        (_broken(panel.words, faces, room, left_over), INK, False),
+        (asides, DIM, False),
+        (speech, INK, False),
     ):
-        shown = faces.legible(text)
-        most = min(lines, free)
-        if not shown.strip() or most < 1:
-            continue
-        set_lines = wrapped(shown, faces.font(TEXT * FINE), int(room * FINE), lines=most)
-        _words(canvas, set_lines, left, y, room, faces, ink)
-        y, free = y - LEADING * len(set_lines), free - len(set_lines)
+        if lines:
+            _words(canvas, lines, left, y, room, faces, ink, bold=bold)
+            y -= LEADING * len(lines)
+
+
+def _broken(text: str, faces: Faces, room: float, most: int) -> list[str]:
+    shown = faces.legible(text)
+    face = faces.font(TEXT * FINE)
+    return wrapped(shown, face, int(room * FINE), lines=most) if shown.strip() else []
+
+
+def _is_pictured(text: str, faces: Faces) -> bool:
+    return faces.is_own or needs_shaping(text)
 
 
 def _words(
@@ -110,20 +121,23 @@ def _words(
     room: float,
     faces: Faces,
     ink: Color,
+    *,
+    bold: bool,
 ) -> None:
     """Lines from `top` down, as text or as a picture of it."""
     from reportlab.lib.styles import ParagraphStyle
     from reportlab.platypus import Paragraph
 
     height = LEADING * len(lines)
-    if faces.is_own or needs_shaping("".join(lines)):
+    if _is_pictured("".join(lines), faces):
         picture = Image.new("RGB", (int(room) * FINE, height * FINE), "white")
         face = faces.font(TEXT * FINE)
         draw_lines(ImageDraw.Draw(picture), lines, (0, 0), picture.width, face, ink, LEADING * FINE)
         _place(canvas, picture, left, top - height, int(room), height)
         return
     color = "#" + bytes(ink[:3]).hex()
-    style = ParagraphStyle("words", fontName="Sheet", fontSize=TEXT, leading=LEADING)
+    name = "Sheet-Bold" if bold else "Sheet"
+    style = ParagraphStyle("words", fontName=name, fontSize=TEXT, leading=LEADING)
     # Paragraphs take a markup of their own, so what users wrote is escaped. They are wider than
     # what was measured, so that no line breaks again.
     marked = "<br/>".join(escape(line) for line in lines)

@@ -20,6 +20,7 @@ MAX_SHOTS, MAX_TAKES, MAX_ASSETS = 200, 8, 32
 MAX_ASSET_CHARS = 12 * 2**20
 MAX_FONTS = 8
 SEEDS = 2**31
+MAX_FILM_PIXELS = 10**11  # of all frames that are put together: half an hour at 1920x1080
 
 # Names become those of files, and bundles are unpacked on any system.
 RESERVED = re.compile(r"con|prn|aux|nul|(com|lpt)[0-9]", re.IGNORECASE)
@@ -222,6 +223,17 @@ def check_shots(plan: Plan, shots: Sequence[Shot]) -> None:
         check_asset(plan, shot.asset, f"{here}.asset")
         seen.add(shot.id)
         files.add(shot.id.casefold())
+
+
+def check_film(num_frames: float, width: int, height: int, field: str) -> None:
+    """Raises PlanError when putting the films together would take too long."""
+    pixels = num_frames * width * height
+    if pixels > MAX_FILM_PIXELS:
+        raise PlanError(
+            field,
+            f"ask for films of {pixels / 1e9:.0f} gigapixels in all; at most "
+            f"{MAX_FILM_PIXELS / 1e9:.0f} are put together: ask for fewer, shorter or smaller ones",
+        )
 
 
 def check_asset(plan: Plan, asset: str | None, field: str) -> None:

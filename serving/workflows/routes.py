@@ -82,7 +82,7 @@ def _making(router: APIRouter, service: Service, store: WorkflowStore, runner: R
             stood_for = await workflows.save_assets(plan, folder)
             await run_in_threadpool(check_pictures, service.policy, plan, folder)
             try:
-                await dry_run(deliverable, values | stood_for, folder)
+                await dry_run(deliverable, plan, values | stood_for, folder)
             except PlanError as error:
                 raise workflows.plan_error(error) from error
             key = request.headers.get("idempotency-key")

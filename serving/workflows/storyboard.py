@@ -15,7 +15,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from serving.fields import MAX_SECONDS, MIN_SECONDS, Prompt, Seconds, Seed, Text, plain_text
+from serving.fields import (
+    MAX_SECONDS,
+    MIN_SECONDS,
+    Prompt,
+    Seconds,
+    Seed,
+    Text,
+    parse_size,
+    plain_text,
+)
 from serving.workflows import animatic, contact_pages, contact_sheet, plates, timeline
 from serving.workflows.cut import Panel, panels
 from serving.workflows.deliverable import Findings, Takes
@@ -32,12 +41,14 @@ from serving.workflows.plan import (
     PlanError,
     Shot,
     check_asset,
+    check_film,
     check_font,
 )
 from serving.workflows.typesetting import LetteringError, check_glyphs
 
 SPOKEN_WORDS_PER_S, READ_WORDS_PER_S = 2.5, 4.0
 SHORTEST_S, LONGEST_S = 2.0, 12.0  # of a shot whose length a script implies
+LIKELY_SIZE = "1280x720"  # where the model's own is asked for
 SHOWN = ("scene", "framing", "camera", "lens", "dialogue")  # fields that are set as they are
 
 Count = Annotated[int, Number, Field(ge=1, le=MAX_TAKES)]
@@ -162,6 +173,9 @@ class Storyboard:
         for index, person in enumerate(plan.characters):
             check_asset(plan, person.reference, f"characters[{index}].reference")
         shots: list[Shot] = []
+        seconds = sum(shot.seconds for shot in plan.listed())
+        size = parse_size(plan.size or LIKELY_SIZE, even=True)
+        check_film(2 * seconds * plan.fps, *size, "shots" if plan.shots else "script")
         for index, listed in enumerate(plan.listed()):
             here = f"shots[{index}]"
             for name in listed.characters:
@@ -191,6 +205,9 @@ class Storyboard:
                 )
             )
         return shots
+
+    def needs_child(self, plan: StoryboardPlan) -> bool:
+        return plan.font is not None
 
     def check(self, plan: StoryboardPlan, takes: Takes) -> None:
         """Raises PlanError when the font lacks letters of the title or of what is said of a shot.

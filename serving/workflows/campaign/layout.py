@@ -11,11 +11,12 @@ from serving.workflows.campaign.brand import SAFE_AREAS, lowest_contrast, rgb
 from serving.workflows.campaign.plan import MIN_CONTRAST, CampaignPlan, Variant, frame_size
 from serving.workflows.deliverable import Takes
 from serving.workflows.lettering import font_path
-from serving.workflows.overlay import Frames, Patch, blend, panel
+from serving.workflows.overlay import DRAFT, DRAFT_INK, Frames, Patch, blend, panel
 from serving.workflows.plan import PlanError
 from serving.workflows.typesetting import Block, LetteringError, fit
 
 SMALLEST, SMALLEST_PX = 0.03, 11  # of the frame's shorter side
+DRAFT_WORDS = "DRAFT: not reviewed"
 OPACITIES = (200, 225, 240, 255)  # of a panel, the first at which its words can be read
 
 
@@ -97,6 +98,19 @@ class Layout:
         fill = (*rgb(self.plan.brand.color), opacity)
         ink = rgb(self.plan.brand.ink)
         return Mark(field=field, patch=panel(block, x, y, width, pad=pad, fill=fill, color=ink))
+
+    def draft_mark(self) -> Patch:
+        """What lies in the middle of an advert that nobody has approved of."""
+        width, height = self.size
+        side = min(self.size)
+        block = fit(
+            DRAFT_WORDS, font_path(), width=round(0.8 * width), height=round(0.2 * height),
+            largest=round(0.09 * side), smallest=SMALLEST_PX,
+        )  # fmt: skip
+        pad = max(3, side // 50)
+        across = block.width + 2 * pad
+        at = (width - across) // 2, (height - block.height) // 2 - pad
+        return panel(block, *at, across, pad=pad, fill=DRAFT, color=DRAFT_INK)
 
     def end_card(self) -> Frames:
         """The brand's card (H, W, 3): logo, headline and call in the middle of its colour, the

@@ -8,6 +8,7 @@ aspects: ["16:9", "9:16"]
 durations: [6]
 """
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from serving.workflows.plan import (
     PlanError,
     Shot,
     check_asset,
+    check_film,
     check_font,
 )
 
@@ -178,6 +180,11 @@ def _check(plan: CampaignPlan) -> None:
         count *= len(values)
     if count > MAX_VARIANTS:
         raise PlanError("locales", f"make {count} adverts in all; at most {MAX_VARIANTS} are made")
+    pixels = sum(
+        variant.seconds * plan.fps * math.prod(frame_size(plan, variant.aspect))
+        for variant in variants(plan)
+    )
+    check_film(pixels, 1, 1, "durations")
     names: set[str] = set()
     for variant in variants(plan):  # a_b and c are a and b_c; not every system tells a from A
         if variant.name.casefold() in names:

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 from serving.fields import parse_size
 from serving.workflows.lesson.plan import LessonPlan, Segment, Source
 from serving.workflows.lettering import font_path
-from serving.workflows.overlay import Frames, Patch, panel
+from serving.workflows.overlay import DRAFT, DRAFT_INK, Frames, Patch, panel
 from serving.workflows.plan import PlanError
 from serving.workflows.typesetting import (
     Align,
@@ -25,7 +25,6 @@ from serving.workflows.typesetting import (
 PAPER, INK, FAINT = (16, 24, 40), (255, 255, 255), (190, 199, 212)
 PANEL = (16, 24, 40, 215)
 LABEL, LABEL_INK = (255, 196, 0, 255), (0, 0, 0)
-DRAFT, DRAFT_INK = (150, 24, 24, 255), (255, 255, 255)
 MARGIN = 0.06  # of the frame's width and height, on each side
 SMALLEST, SMALLEST_PX = 0.034, 11  # of the frame's shorter side
 SOURCES_A_CARD = 4

@@ -36,6 +36,9 @@ class Lesson:
     def shots(self, plan: LessonPlan) -> Sequence[Shot]:
         return lesson_shots(plan)
 
+    def needs_child(self, _plan: Plan) -> bool:
+        return True
+
     def check(self, plan: LessonPlan, takes: Takes) -> None:
         """Raises PlanError when the plan's words cannot be set in its font and size."""
         Cards.of(plan, takes.fonts).check()

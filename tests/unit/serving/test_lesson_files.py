@@ -18,7 +18,7 @@ from film_takes import made
 from serving.workflows.captions import split_words
 from serving.workflows.lesson.cards import Cards
 from serving.workflows.lesson.delivery import _findings
-from serving.workflows.lesson.plan import LessonPlan
+from serving.workflows.lesson.plan import LessonPlan, lesson_shots
 from serving.workflows.lesson.timing import (
     caption_cues,
     count_words,
@@ -178,6 +178,7 @@ def test_the_scorm_package_names_its_files_and_holds_no_foreign_address(final: P
         ({"sources": [{"title": "a", "url": "javascript:alert(1)"}]}, "sources[0].url"),
         ({"words_per_minute": 0}, "words_per_minute"),
         ({"segments": []}, "segments"),
+        ({"labels": {"chapters": ""}}, "labels.chapters"),
         ({"segments": [PLAN["segments"][0] | {"narration": " \n"}]}, "segments[0].narration"),
         ({"segments": [PLAN["segments"][0] | {"narration": "a\x01b"}]}, "segments[0].narration"),
         (
@@ -223,6 +224,14 @@ def test_labels_in_another_language_are_noted(draft: Any) -> None:
     plan = read_plan(LessonPlan, PLAN | {"language": "ar", "labels": {"score": "x"}})
     (note,) = (n for n in _findings(plan, film_parts(plan, 1), draft=False).notes if "English" in n)
     assert "'ar'" in note and "right" in note and "score" not in note
+
+
+def test_a_lesson_that_nobody_would_wait_for_is_refused() -> None:
+    segment = PLAN["segments"][1]
+    segments = [segment | {"id": f"s{n}", "narration": "word " * 1500} for n in range(60)]
+    with pytest.raises(PlanError, match="gigapixels") as caught:
+        lesson_shots(read_plan(LessonPlan, {"title": "t", "segments": segments}))
+    assert caught.value.field == "segments"
 
 
 def test_long_narrations_become_cues_of_two_lines() -> None:
