@@ -134,7 +134,7 @@ def cues(dialogue: Sequence[Spoken], seconds: float) -> list[tuple[float, float,
             end = start + step * len(piece)
             found.append((start, end, cue_text(line.speaker, piece)))
             start = end
-    return found
+    return sorted(found, key=lambda cue: cue[0])  # WebVTT wants them in order
 
 
 def reading_s(line: Spoken) -> float:

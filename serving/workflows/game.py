@@ -17,13 +17,14 @@ from PIL import Image
 from pydantic import Field
 
 from infra.video import each_frame, write_mp4
-from serving.fields import MAX_SECONDS, MAX_SIDE, MIN_SECONDS, Prompt, Seconds, Seed, parse_size
+from serving.fields import MAX_SECONDS, MAX_SIDE, MIN_SECONDS, Prompt, Seconds, Seed
 from serving.workflows import cutscene, flipbook, plates, skybox
 from serving.workflows.cut import count_frames
 from serving.workflows.deliverable import Findings, Take, Takes
 from serving.workflows.loops import SHOWS, Seam, seamless
 from serving.workflows.plan import MAX_TAKES, Name, Number, Part, Plan, PlanError, Shot
 
+MAX_TEXTURE = 16384  # pixels of a side, the most that graphics cards take
 MAX_LOOP_BYTES = 2 * 2**30  # decoded, to measure and mend the seam
 
 Count = Annotated[int, Number, Field(ge=1, le=MAX_TAKES)]
@@ -147,14 +148,14 @@ def _shot(plan: GamePlan, item: Loop | Flipbook | Plate | Skybox, where: str) ->
         "field": where, "lasts": f"{where}.{'rows' if isinstance(item, Flipbook) else 'seconds'}",
     }  # fmt: skip
     if isinstance(item, Loop):
-        width, height = parse_size(plan.size, even=True) if plan.size else (0, 0)
-        if item.seconds * plan.fps * width * height * 3 > MAX_LOOP_BYTES:
-            raise PlanError(
-                f"{where}.seconds", f"of {item.seconds:g} at {plan.size} and {plan.fps:g} fps are "
-                f"more than the {MAX_LOOP_BYTES / 2**30:g} GiB of pixels that a loop may have"
-            )  # fmt: skip
-        return Shot(**shared, seconds=item.seconds, loop=True)
+        return Shot(**shared, seconds=item.seconds, loop=True, max_bytes=MAX_LOOP_BYTES)
     if isinstance(item, Flipbook):
+        side = max(item.rows, item.columns) * (item.tile + 2 * item.padding)
+        if side > MAX_TEXTURE:
+            raise PlanError(
+                f"{where}.tile",
+                f"makes a sheet of {side} pixels; textures have at most {MAX_TEXTURE}",
+            )
         seconds = item.rows * item.columns / plan.fps
         if seconds > MAX_SECONDS:
             raise PlanError(

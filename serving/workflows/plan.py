@@ -118,6 +118,7 @@ class Shot:
     picture: a single picture (PNG), not a video.
     loop: after the last frame comes the first.
     size, fps: None takes the plan's.
+    max_bytes: how many its decoded frames may have, where all are in memory at once.
     """
 
     id: str
@@ -134,6 +135,7 @@ class Shot:
     size: str | None = None
     fps: float | None = None
     negative_prompt: str = ""
+    max_bytes: int | None = None
 
     @property
     def suffix(self) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from serving.fields import parse_size
 from serving.keyframes import check_placed
 from serving.policy import Policy
 from serving.service import Service
@@ -28,6 +29,14 @@ def check_takes(service: Service, plan: Plan, shots: Sequence[Shot]) -> None:
         job = job_of(service, plan, shot, state.shot(shot.id).takes[0])
         if shot.parent is not None or shot.asset is not None:
             job.params = job.params | {"input": PICTURE}
+        width, height = parse_size(job.size, even=False)
+        size_bytes = job.seconds * job.params["fps"] * width * height * 3
+        if shot.max_bytes is not None and size_bytes > shot.max_bytes:
+            raise plan_error(PlanError(
+                shot.lasts,
+                f"of {job.seconds:g} at {job.size} and {job.params['fps']:g} fps are more than the "
+                f"{shot.max_bytes / 2**30:g} GiB of pixels that it may have",
+            ))  # fmt: skip
         try:
             check_placed(service.model, job)
         except ApiError as error:

@@ -177,6 +177,11 @@ def test_a_cutscene_branches_and_its_subtitles_are_only_text(manifest: dict[str,
         assert (folder / graph["shots"][name]["video"]).is_file()
 
 
+def test_cues_are_in_the_order_of_their_times() -> None:
+    said = [cutscene.Spoken(text="second", at=3.0), cutscene.Spoken(text="first", at=1.0)]
+    assert [words for _, _, words in cutscene.cues(said, 5.0)] == ["first", "second"]
+
+
 def test_lines_of_dialogue_keep_their_order_and_stay_within_the_shot() -> None:
     said = [
         cutscene.Spoken(text="x" * 170),
@@ -200,8 +205,9 @@ def test_lines_of_dialogue_keep_their_order_and_stay_within_the_shot() -> None:
         ([{"type": "loop", "id": "a", "prompt": "x", "sconds": 1}], "items[0].sconds"),
         ([{"type": "flipbook", "id": "a", "prompt": "x", "rows": 32, "columns": 32}],
          "items[0].rows"),
+        ([{"type": "flipbook", "id": "a", "prompt": "x", "columns": 32, "tile": 512, "padding": 1}],
+         "items[0].tile"),
         ([{"type": "plate", "id": "a", "prompt": "x"}] * 2, "items[1].id"),
-        ([{"type": "loop", "id": "a", "prompt": "x", "seconds": 60}], "items[0].seconds"),
         ([{"type": "cutscene", "id": "a", "shots": [
             {"id": "b", "prompt": "x", "next": "c"}]}], "items[0].shots[0]"),
         ([{"type": "cutscene", "id": "a", "shots": [

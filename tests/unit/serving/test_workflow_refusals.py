@@ -117,6 +117,12 @@ def test_the_policy_is_asked_about_all_that_a_plan_says(
     assert strict_world.client.get("/v1/workflows").json()["data"] == []
 
 
+def test_a_loop_that_would_not_fit_into_memory_is_refused(still_world: Any) -> None:
+    plan = {"title": "t", "items": [{"type": "loop", "id": "a", "prompt": "x", "seconds": 60}]}
+    reply = post(still_world, "game", plan | {"size": "1920x1080"})
+    assert (reply.status_code, reply.json()["error"]["param"]) == (400, "items[0].seconds")
+
+
 def test_words_that_are_harmless_alone_are_refused_together(strict_world: Any) -> None:
     plan = PLAN | {"shots": [{**SHOTS[0], "prompt": "a forbidden"}], "style": "thing of ink"}
     assert post(strict_world, "storyboard", plan).json()["error"]["param"] == "shots[0]"
