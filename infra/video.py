@@ -163,15 +163,21 @@ def _even(frame: Frames) -> Frames:
     return np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
 
 
+def _rate(fps: float) -> Fraction:
+    """The rate as editors know it: 23.976 is 24000/1001, as 29.97 and 59.94 are of 30 and 60."""
+    whole = round(fps * 1.001)
+    if abs(fps * 1.001 - whole) < 0.0005:
+        return Fraction(1000 * whole, 1001)
+    return Fraction(fps).limit_denominator(1001)
+
+
 def _encode(frames: Iterator[Frames], fps: float, out: Any) -> None:
     first = next(frames, None)
     if first is None:
         raise InputError("a video needs at least 1 frame; got none")
     if fps <= 0:
         raise InputError(f"a video needs more than 0 frames a second; got {fps}")
-    stream = out.add_stream(
-        "libx264", rate=Fraction(fps).limit_denominator(1001), options={"crf": CRF}
-    )
+    stream = out.add_stream("libx264", rate=_rate(fps), options={"crf": CRF})
     stream.height, stream.width = first.shape[:2]
     stream.pix_fmt = "yuv420p"
     context = stream.codec_context

@@ -19,7 +19,7 @@ from infra.catalog_models import (
 )
 
 VIDEO_KINDS = ("video", "extension", "edit")
-EVENT_TYPES = ("video.completed", "video.failed")
+EVENT_TYPES = ("video.completed", "video.failed", "workflow.completed", "workflow.failed")
 ENDS = ("completed", "failed")
 PREVIEW = "preview"
 

@@ -8,9 +8,10 @@ answer as it must, nothing is made. `Service.submit` asks it about every job bef
 
 import base64
 import io
+import itertools
 import logging
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -23,6 +24,7 @@ from serving.wire import ApiError
 log = logging.getLogger(__name__)
 
 TIMEOUT_S = 10.0
+BATCH, PIECE = 32, 8000  # texts of one question, and the characters of one of them at most
 SEEN_SIDE = 512  # pixels of a picture's longer side that the endpoint is sent
 
 
@@ -55,28 +57,37 @@ class Policy:
     def sees_pictures(self) -> bool:
         return bool(self.url)
 
-    def check(self, texts: Mapping[str, str], pictures: Sequence[Path] = ()) -> None:
+    def check(
+        self,
+        texts: Mapping[str, str] | Sequence[tuple[str, str]],
+        pictures: Sequence[Path] = (),
+        pictures_param: str = "input_reference",
+    ) -> None:
         """Refuse what the policy does not allow: `texts` by the field that they came in, and
         pictures, files of our own making.
 
         Raises:
             ApiError: 400 names the field; 503 where the policy cannot be asked.
         """
-        texts = {param: text for param, text in texts.items() if text.strip()}
+        pairs = texts.items() if isinstance(texts, Mapping) else texts
+        said = [(param, text) for param, text in pairs if text.strip()]
         blocked = [_plain(word) for word in (*self.words, *self._listed())]
-        for param, text in texts.items():
-            if any(f" {word} " in f" {_plain(text)} " for word in blocked if word):
+        for param, text in said:
+            plain = f" {_plain(text)} "
+            if any(f" {word} " in plain for word in blocked if word):
                 raise _refused(param)
         if not self.url:
             return
-        if texts:
-            for param, flagged in zip(texts, self._flagged([*texts.values()]), strict=True):
+        pieces = _pieces(said)
+        while batch := list(itertools.islice(pieces, BATCH)):
+            flags = self._flagged([piece for _, piece in batch])
+            for (param, _), flagged in zip(batch, flags, strict=True):
                 if flagged:
                     raise _refused(param)
         for path in pictures:
             part = {"type": "image_url", "image_url": {"url": _data_url(path)}}
             if any(self._flagged([part])):
-                raise _refused("input_reference")
+                raise _refused(pictures_param)
 
     def _listed(self) -> list[str]:
         if self.file is None:
@@ -108,6 +119,15 @@ class Policy:
             log.error("the moderation endpoint %s answered in another form", self.url)
             raise _unavailable()
         return flags
+
+
+def _pieces(said: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """Texts as they are asked about: long ones in pieces, since an endpoint may read no further
+    than so far, with some words in both of two neighbours."""
+    step = PIECE - PIECE // 10
+    for param, text in said:
+        for start in range(0, max(1, len(text) - PIECE // 10), step):
+            yield param, text[start : start + PIECE]
 
 
 def _plain(text: str) -> str:

@@ -5,13 +5,13 @@ import base64
 import hashlib
 import json
 import time
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from flows.commands.bundles import inside, unpack
 from flows.commands.common import open_settings
 from infra.errors import InfrastructureError, InputError, JobError
 
@@ -82,7 +82,7 @@ def read_plan_file(path: Path) -> dict[str, Any]:
     import yaml
 
     try:
-        values = yaml.safe_load(path.read_text())  # JSON is YAML
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))  # JSON is YAML
     except OSError as error:
         raise InputError(f"cannot read the plan {path}: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -230,17 +230,20 @@ def _news(found: dict[str, Any]) -> list[str]:
 
 
 def _deliver(server: Server, found: dict[str, Any], out: Path) -> None:
-    """Put the files into `out`."""
+    """Put the files into `out`; those of a draft, which is no bundle yet, into `out`/draft."""
     if found["status"] == "awaiting_review":
-        print(f"{found['id']} awaits review; its {len(found['files'])} files are at the server.")
+        for file in found["files"]:
+            target = inside(out / "draft", file["name"])
+            target.parent.mkdir(parents=True, exist_ok=True)
+            server.download(f"{found['id']}/files/{file['name']}", target)
+        print(f"{found['id']} awaits review; its {len(found['files'])} files are in {out}/draft.")
         print("Look at them, then run this again with --approve NAME")
         return
     out.mkdir(parents=True, exist_ok=True)
     archive = out / ".bundle.zip"
     try:
         server.download(f"{found['id']}/bundle", archive)
-        with zipfile.ZipFile(archive) as bundle:
-            bundle.extractall(out)
+        unpack(archive, out)
     finally:
         archive.unlink(missing_ok=True)
     for note in found["notes"]:

@@ -1,6 +1,6 @@
 """A cut: chosen takes one after the other, and where each of them lies in it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,10 @@ from serving.workflows.deliverable import Take
 
 @dataclass(frozen=True, kw_only=True)
 class Panel:
-    """A take in the cut: frames `start` to `end`. `notes` are what the plan says of the shot."""
+    """A take in the cut: frames `start` to `end`. `notes` are what the plan says of the shot.
+
+    words: its prompt, as far as it can be shown.
+    """
 
     take: Take
     start: int
@@ -23,6 +26,7 @@ class Panel:
     width: int
     height: int
     notes: Mapping[str, str]
+    words: str
 
     @property
     def end(self) -> int:
@@ -44,15 +48,22 @@ def count_frames(path: Path) -> tuple[int, int, int]:
         raise InputError(f"the take {path.name} cannot be read; retake its shot") from error
 
 
-def panels(takes: Sequence[Take], notes: Sequence[Mapping[str, str]]) -> list[Panel]:
-    """The takes in their order."""
+def panels(
+    takes: Sequence[Take],
+    notes: Sequence[Mapping[str, str]],
+    legible: Callable[[str], str] = lambda text: text,
+) -> list[Panel]:
+    """The takes in their order; `legible` leaves of a text what can be shown."""
     found: list[Panel] = []
     start = 0
     for take, said in zip(takes, notes, strict=True):
         frames, width, height = count_frames(take.path)
         found.append(
-            Panel(take=take, start=start, num_frames=frames, width=width, height=height, notes=said)
-        )
+            Panel(
+                take=take, start=start, num_frames=frames, width=width, height=height, notes=said,
+                words=legible(take.prompt),
+            )
+        )  # fmt: skip
         start += frames
     return found
 

@@ -8,11 +8,11 @@ from typing import Annotated, Any, Literal
 import webvtt
 from pydantic import Field
 
-from serving.fields import Prompt, Seconds, Seed, Text
+from serving.fields import Prompt, Seconds, Seed
+from serving.workflows.captions import LINE_CHARS, SHORTEST_CUE_S, caption_lines, split_words
 from serving.workflows.plan import Line, Name, Number, Part, PlanError
 
 READ_CHARS_PER_S = 17.0  # subtitles that are read comfortably; BBC and Netflix guides
-SHORTEST_CUE_S = 0.7
 MAX_CHOICES = 6
 
 At = Annotated[float, Number, Field(ge=0, le=60, allow_inf_nan=False)]
@@ -22,7 +22,7 @@ class Spoken(Part):
     """A line of dialogue; `at` is seconds into the shot, else it follows the one before."""
 
     speaker: Line = ""
-    text: Annotated[Text, Field(min_length=1, max_length=500)]
+    text: Annotated[Prompt, Field(max_length=500)]
     at: At | None = None
 
 
@@ -117,8 +117,9 @@ def parent_of(shots: Shots, index: int, where: str) -> str | None:
 
 
 def cues(dialogue: Sequence[Spoken], seconds: float) -> list[tuple[float, float, str]]:
-    """(start, end, words) of each line within the shot; lines too many for it are squeezed."""
-    wishes = [max(len(line.text) / READ_CHARS_PER_S, SHORTEST_CUE_S) for line in dialogue]
+    """(start, end, payload) within the shot. Long lines are several cues; lines too many for the
+    shot are squeezed."""
+    wishes = [reading_s(line) for line in dialogue]
     free_s = sum(w for w, line in zip(wishes, dialogue, strict=True) if line.at is None)
     squeeze = min(1.0, seconds / free_s) if free_s else 1.0
     found, clock = [], 0.0
@@ -127,8 +128,26 @@ def cues(dialogue: Sequence[Spoken], seconds: float) -> list[tuple[float, float,
         later = [other.at for other in dialogue[number + 1 :] if other.at is not None]
         limit = min([seconds, *(at for at in later if at > start)])
         clock = min(start + wish * squeeze, limit)
-        found.append((start, max(clock, start + 0.05), cue_text(line.speaker, line.text)))
-    return found
+        pieces = _pieces(line.text)
+        step = max(clock - start, 0.05 * len(pieces)) / sum(map(len, pieces))
+        for piece in pieces:
+            end = start + step * len(piece)
+            found.append((start, end, cue_text(line.speaker, piece)))
+            start = end
+    return sorted(found, key=lambda cue: cue[0])  # WebVTT wants them in order
+
+
+def reading_s(line: Spoken) -> float:
+    """How long a line takes to be read."""
+    return max(len(line.text) / READ_CHARS_PER_S, SHORTEST_CUE_S)
+
+
+def _pieces(text: str) -> list[str]:
+    """The text of each cue: as it was broken where that fits, else in lines of our own."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if len(lines) <= 2 and all(len(line) <= LINE_CHARS for line in lines):
+        return ["\n".join(lines)]
+    return [caption_lines(piece) for piece in split_words(" ".join(lines))]
 
 
 def cue_text(speaker: str, text: str) -> str:

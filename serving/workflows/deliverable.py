@@ -108,8 +108,12 @@ class Deliverable(Protocol):
 class Checked(Protocol):
     """A deliverable that can tell from the plan and its assets alone that it cannot be made."""
 
+    def needs_child(self, plan: Any) -> bool:
+        """Whether `check` takes long or opens files that users sent."""
+
     def check(self, plan: Any, takes: Takes) -> None:
-        """Called before anything is generated, in a process under limits; there are no takes.
+        """Called before anything is generated, in a process under limits if it needs one; there
+        are no takes.
 
         Raises:
             PlanError: some field cannot be used.

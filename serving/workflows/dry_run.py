@@ -1,7 +1,8 @@
 """Whether a plan's words can be set, before anything is generated: `… dry_run FOLDER`.
 
-Laying text out opens the plan's fonts and pictures, so it is done in a child process under the
-limits of `serving.probe`. FOLDER holds `dry_run.json`, the kind and the plan, and its assets.
+Laying text out takes time and opens the plan's fonts and pictures, so it is done in a child process
+under the limits of `serving.probe`. FOLDER holds `dry_run.json`, the kind and the plan, and the
+assets.
 Prints {} or {"field", "why"}.
 """
 
@@ -9,6 +10,8 @@ import json
 import sys
 from pathlib import Path
 from typing import Any
+
+from starlette.concurrency import run_in_threadpool
 
 from serving.probe import limit_process
 from serving.uploads import ask_child
@@ -19,20 +22,25 @@ from serving.workflows.plan import Plan, PlanError, read_plan
 ORDER = "dry_run.json"
 
 
-async def dry_run(deliverable: Deliverable, stored: dict[str, Any], folder: Path) -> None:
-    """Check the plan, as it will be stored, with the assets in `folder`.
+async def dry_run(
+    deliverable: Deliverable, plan: Plan, stored: dict[str, Any], folder: Path
+) -> None:
+    """Check the plan, and as it will be `stored`, with the assets in `folder`.
 
     Raises:
-        PlanError: what the deliverable says, or that a font or picture hurt the child.
+        PlanError: what the deliverable says, or that the plan, a font or picture hurt the child.
     """
     if not isinstance(deliverable, Checked):
         return
+    if not deliverable.needs_child(plan):
+        return await run_in_threadpool(deliverable.check, plan, Takes(takes={}, choices={}))
     order = folder / ORDER
     order.write_text(json.dumps({"kind": deliverable.kind, "plan": stored}))
     answer = await ask_child(["serving.workflows.dry_run", str(folder)])
     order.unlink()
     if answer is None:
-        raise PlanError("fonts", "or the pictures cannot be used within the limits; try others")
+        field = "fonts" if plan.fonts else "assets" if plan.assets else ""
+        raise PlanError(field, "cannot be laid out within the limits; send others, or say less")
     if answer:
         raise PlanError(answer["field"], answer["why"])
 

@@ -17,13 +17,14 @@ from PIL import Image
 from pydantic import Field
 
 from infra.video import each_frame, write_mp4
-from serving.fields import MAX_SECONDS, MAX_SIDE, MIN_SECONDS, Prompt, Seconds, Seed, parse_size
+from serving.fields import MAX_SECONDS, MAX_SIDE, MIN_SECONDS, Prompt, Seconds, Seed
 from serving.workflows import cutscene, flipbook, plates, skybox
 from serving.workflows.cut import count_frames
 from serving.workflows.deliverable import Findings, Take, Takes
 from serving.workflows.loops import SHOWS, Seam, seamless
 from serving.workflows.plan import MAX_TAKES, Name, Number, Part, Plan, PlanError, Shot
 
+MAX_TEXTURE = 16384  # pixels of a side, the most that graphics cards take
 MAX_LOOP_BYTES = 2 * 2**30  # decoded, to measure and mend the seam
 
 Count = Annotated[int, Number, Field(ge=1, le=MAX_TAKES)]
@@ -104,9 +105,9 @@ class Game:
         shots: list[Shot] = []
         for index, item in enumerate(plan.items):
             where = f"items[{index}]"
-            if item.id in seen:
+            if item.id.casefold() in seen:
                 raise PlanError(f"{where}.id", f"{item.id!r} is used twice; give each its own")
-            seen.add(item.id)
+            seen.add(item.id.casefold())
             if isinstance(item, Cutscene):
                 shots.extend(_scene_shots(item, where))
             else:
@@ -120,7 +121,7 @@ class Game:
             place = folder / _FOLDERS[item.type] / item.id
             place.mkdir(parents=True)
             if isinstance(item, Cutscene):
-                metrics[item.id] = _write_cutscene(plan, item, takes, place)
+                metrics[item.id] = _write_cutscene(plan, item, takes, place, notes)
             elif isinstance(item, Flipbook):
                 metrics[item.id] = _write_flipbook(plan, item, takes.chosen(item.id), place, notes)
             elif isinstance(item, Loop):
@@ -144,16 +145,17 @@ _FOLDERS = {
 def _shot(plan: GamePlan, item: Loop | Flipbook | Plate | Skybox, where: str) -> Shot:
     shared: dict[str, Any] = {
         "id": item.id, "prompt": item.prompt, "seed": item.seed, "takes": item.takes,
+        "field": where, "lasts": f"{where}.{'rows' if isinstance(item, Flipbook) else 'seconds'}",
     }  # fmt: skip
     if isinstance(item, Loop):
-        width, height = parse_size(plan.size, even=True) if plan.size else (0, 0)
-        if item.seconds * plan.fps * width * height * 3 > MAX_LOOP_BYTES:
-            raise PlanError(
-                f"{where}.seconds", f"of {item.seconds:g} at {plan.size} and {plan.fps:g} fps are "
-                f"more than the {MAX_LOOP_BYTES / 2**30:g} GiB of pixels that a loop may have"
-            )  # fmt: skip
-        return Shot(**shared, seconds=item.seconds, loop=True)
+        return Shot(**shared, seconds=item.seconds, loop=True, max_bytes=MAX_LOOP_BYTES)
     if isinstance(item, Flipbook):
+        side = max(item.rows, item.columns) * (item.tile + 2 * item.padding)
+        if side > MAX_TEXTURE:
+            raise PlanError(
+                f"{where}.tile",
+                f"makes a sheet of {side} pixels; textures have at most {MAX_TEXTURE}",
+            )
         seconds = item.rows * item.columns / plan.fps
         if seconds > MAX_SECONDS:
             raise PlanError(
@@ -181,6 +183,8 @@ def _scene_shots(item: Cutscene, where: str) -> Iterator[Shot]:
         parent = cutscene.parent_of(item.shots, index, where)
         yield Shot(
             id=scene_id(item, shot.id),
+            field=f"{where}.shots[{index}]",
+            lasts=f"{where}.shots[{index}].seconds",
             prompt=shot.prompt,
             seconds=shot.seconds,
             seed=shot.seed,
@@ -260,13 +264,21 @@ def _write_plate(take: Take, place: Path) -> dict[str, Any]:
     return {"frames": plates.write_sequence(take.path, place / take.shot)}
 
 
-def _write_cutscene(plan: GamePlan, item: Cutscene, takes: Takes, place: Path) -> dict[str, Any]:
+def _write_cutscene(
+    plan: GamePlan, item: Cutscene, takes: Takes, place: Path, notes: list[str]
+) -> dict[str, Any]:
     durations: dict[str, float] = {}
     for shot in item.shots:
         take = takes.chosen(scene_id(item, shot.id))
         shutil.copyfile(take.path, place / f"{shot.id}.mp4")
         durations[shot.id] = count_frames(take.path)[0] / plan.fps
         cutscene.write_subtitles(shot.dialogue, durations[shot.id], place / f"{shot.id}.vtt")
+        needed_s = sum(cutscene.reading_s(line) for line in shot.dialogue)
+        if needed_s > durations[shot.id]:
+            notes.append(
+                f"{scene_id(item, shot.id)}: its words take {needed_s:.1f} s to read and it lasts "
+                f"{durations[shot.id]:.1f} s; give it more seconds, or say less"
+            )
     found = cutscene.graph(item.shots, durations, item.id)
     cutscene.write_graph(found, place / "cutscene.json")
     choices = sum(len(shot.choices) for shot in item.shots)

@@ -2,11 +2,15 @@
 
 import re
 import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import ImageDraw, ImageFont
+
+from serving.workflows.typesetting import legible, runs_right_to_left
 
 Color = tuple[int, int, int] | tuple[int, int, int, int]
 Font = ImageFont.FreeTypeFont
@@ -23,10 +27,66 @@ def font_path(*, bold: bool = False) -> Path:
     return Path(found.origin).parent / "mpl-data" / "fonts" / "ttf" / name
 
 
+# Between words; French sets a blank inside its quotes and before some signs, where no line ends.
+UNBROKEN = re.compile(r"(?<!«)\s+(?![»?!:;])")
+
+
+@dataclass(frozen=True)
+class Faces:
+    """The font files of a deliverable: a plan's own for all words, or DejaVu Sans, two weights."""
+
+    plain: Path
+    bold: Path
+    is_own: bool = False
+
+    @staticmethod
+    def of(own: Path | None) -> "Faces":
+        if own is not None:
+            return Faces(own, own, is_own=True)
+        return Faces(font_path(), font_path(bold=True))
+
+    def font(self, size: int, *, bold: bool = False) -> Font:
+        """The font of a size in pixels."""
+        return _sized(self.bold if bold else self.plain, max(6, size))
+
+    def heading(self, text: str, size: int) -> Font:
+        """The bold font, or the plain one where that alone has all of the text's letters."""
+        return self.font(size, bold=legible(text, self.bold) == text)
+
+    def legible(self, text: str) -> str:
+        """`text` without what the fonts have no glyph for."""
+        return legible(text, self.plain)
+
+
 @lru_cache(maxsize=64)
-def font(size: int, *, bold: bool = False) -> Font:
-    """The font of a size in pixels."""
-    return ImageFont.truetype(str(font_path(bold=bold)), max(6, size))
+def _sized(path: Path, size: int) -> Font:
+    return ImageFont.truetype(str(path), size)
+
+
+def needs_shaping(text: str) -> bool:
+    """Whether letters join, stack or run backward, which PDF programs leave to the writer."""
+    return any(
+        unicodedata.bidirectional(char) in ("R", "AL") or unicodedata.category(char) in ("Mn", "Mc")
+        for char in text
+    )
+
+
+def draw_lines(
+    draw: ImageDraw.ImageDraw,
+    lines: Sequence[str],
+    at: tuple[int, int],
+    width: int,
+    face: Font,
+    ink: Color,
+    line_px: int,
+) -> None:
+    """Lines of one text in a column of `width` whose upper left corner is `at`. What runs from
+    right to left stands at the column's right."""
+    backward = runs_right_to_left("".join(lines))
+    x, anchor = (at[0] + width, "ra") if backward else (at[0], "la")
+    for number, line in enumerate(lines):
+        place = (x, at[1] + number * line_px)
+        draw.text(place, line, ink, face, anchor, direction="rtl" if backward else None)
 
 
 def wrapped(text: str, face: Font, width: int, lines: int = 0) -> list[str]:
@@ -35,7 +95,7 @@ def wrapped(text: str, face: Font, width: int, lines: int = 0) -> list[str]:
     out: list[str] = []
     for paragraph in text.splitlines() or [""]:
         line = ""
-        for word in paragraph.split():
+        for word in UNBROKEN.split(paragraph.strip()):
             for piece in _pieces(word, face, width):
                 longer = f"{line} {piece}" if line else piece
                 if line and face.getlength(longer) > width:
@@ -61,24 +121,6 @@ def _pieces(word: str, face: Font, width: int) -> list[str]:
     return pieces
 
 
-def draw_label(
-    picture: Image.Image,
-    text: str,
-    at: tuple[int, int],
-    face: Font,
-    *,
-    anchor: str = "la",
-    pad: int = 4,
-    ink: Color = (255, 255, 255),
-    box: Color = (0, 0, 0, 160),
-) -> None:
-    """Draw one line on a translucent box; `anchor` is Pillow's, such as "ra" or "ms"."""
-    draw = ImageDraw.Draw(picture, "RGBA")
-    left, top, right, bottom = draw.textbbox(at, text, font=face, anchor=anchor)
-    draw.rectangle((left - pad, top - pad, right + pad, bottom + pad), fill=box)
-    draw.text(at, text, fill=ink, font=face, anchor=anchor)
-
-
 def timecode(frame: int, fps: float) -> str:
     """HH:MM:SS:FF, non-drop, of a frame counted from 0."""
     rate = max(1, round(fps))
@@ -89,11 +131,14 @@ def timecode(frame: int, fps: float) -> str:
 def file_name(title: str, fallback: str = "untitled") -> str:
     """A name of lower-case letters, digits and dashes that says what the title says."""
     plain = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode().lower()
-    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:60] or fallback
+    return re.sub(r"[^a-z0-9]+", "-", plain)[:60].strip("-") or fallback
 
 
 def csv_cell(text: object) -> str:
     """`text` as a cell that no spreadsheet takes for a formula (OWASP, CSV injection)."""
     words = str(text)
-    risky = words.lstrip()[:1] in tuple("=+-@") or words[:1] in ("\t", "\r")
+    # Spreadsheets look through blanks and invisible signs, and take wide forms for the narrow.
+    seen = (char for char in words if not char.isspace() and unicodedata.category(char) != "Cf")
+    first = unicodedata.normalize("NFKC", next(seen, ""))
+    risky = first in tuple("=+-@") or words[:1] in ("\t", "\r", "\n")
     return f"'{words}" if risky else words

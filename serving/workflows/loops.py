@@ -68,13 +68,13 @@ def cross_blend(values: npt.NDArray[Any], overlap: int, axis: int = 0) -> npt.ND
     that what comes first follows on what comes last."""
     values = np.moveaxis(values, axis, 0)
     kept = len(values) - overlap
-    out = values[:kept].astype(np.float32)
-    shape = (overlap,) + (1,) * (values.ndim - 1)
-    # The jump from last to first is dealt out evenly over the blend.
-    weight = ((np.arange(overlap) + 1) / (overlap + 1)).reshape(shape).astype(np.float32)
-    out[:overlap] = weight * out[:overlap] + (1 - weight) * values[kept:].astype(np.float32)
-    blended = np.clip(np.rint(out), 0, 255).astype(values.dtype)
-    return np.moveaxis(blended, 0, axis)
+    out = values[:kept].copy()
+    for index in range(overlap):  # one by one: all of a long film as floats would not fit
+        # The jump from last to first is dealt out evenly over the blend.
+        weight = np.float32((index + 1) / (overlap + 1))
+        first, last = out[index].astype(np.float32), values[kept + index].astype(np.float32)
+        out[index] = np.rint(weight * first + (1 - weight) * last)
+    return np.moveaxis(out, 0, axis)
 
 
 def _added(steps: npt.NDArray[np.float64], blended: npt.NDArray[np.float64], overlap: int) -> float:

@@ -11,6 +11,8 @@ from serving.workflows.typesetting import Align, Block, Color
 
 Frames = NDArray[np.uint8]
 
+DRAFT, DRAFT_INK = (150, 24, 24, 255), (255, 255, 255)  # of the panel that marks a draft
+
 
 @dataclass(frozen=True, kw_only=True)
 class Patch:

@@ -20,6 +20,10 @@ MAX_SHOTS, MAX_TAKES, MAX_ASSETS = 200, 8, 32
 MAX_ASSET_CHARS = 12 * 2**20
 MAX_FONTS = 8
 SEEDS = 2**31
+MAX_FILM_PIXELS = 10**11  # of all frames that are put together: half an hour at 1920x1080
+
+# Names become those of files, and bundles are unpacked on any system.
+RESERVED = re.compile(r"con|prn|aux|nul|(com|lpt)[0-9]", re.IGNORECASE)
 
 P = TypeVar("P", bound="Plan")
 
@@ -34,7 +38,8 @@ class PlanError(InputError):
 
 def _one_line(value: str) -> str:
     # Line ends and control characters would let a title write lines of its own into EDL and VTT.
-    if any(ord(char) < 32 or char in "\x7f\x85\u2028\u2029" for char in value):
+    # U+FFFE and U+FFFF are no characters of XML.
+    if any(ord(char) < 32 or char in "\x7f\x85\u2028\u2029\ufffe\uffff" for char in value):
         raise ValueError("must be one line without control characters")
     return value
 
@@ -44,6 +49,8 @@ def _name(value: str) -> str:
         raise ValueError(
             "must be 1 to 32 letters, digits, - and _, beginning with a letter or digit"
         )
+    if RESERVED.fullmatch(value):
+        raise ValueError("is a name that Windows keeps for devices; choose another")
     return value
 
 
@@ -105,15 +112,19 @@ class Plan(Part):
 class Shot:
     """One thing to generate, `takes` times with different seeds.
 
+    field: where the plan has it, such as `shots[2]`. lasts: the field that decides its seconds.
     parent: the shot whose chosen take's last frame is this one's first.
     asset: the picture of the plan that is its first frame.
     picture: a single picture (PNG), not a video.
     loop: after the last frame comes the first.
     size, fps: None takes the plan's.
+    max_bytes: how many its decoded frames may have, where all are in memory at once.
     """
 
     id: str
     prompt: str
+    field: str = ""
+    lasts: str = ""
     seconds: Seconds = 4
     seed: int | None = None
     takes: int = 1
@@ -124,6 +135,7 @@ class Shot:
     size: str | None = None
     fps: float | None = None
     negative_prompt: str = ""
+    max_bytes: int | None = None
 
     @property
     def suffix(self) -> str:
@@ -156,7 +168,7 @@ def read_plan(cls: type[P], values: Any) -> P:
         return cls.model_validate(values)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-    field = field_path(first["loc"])
+    field = field_path(_within(values, first["loc"]))
     if first["type"] == "missing":
         raise PlanError(field, "is required")
     if first["type"] == "extra_forbidden":
@@ -164,6 +176,20 @@ def read_plan(cls: type[P], values: Any) -> P:
     why = first["msg"].removeprefix("Value error, ").replace("Input should", "should")
     seen = repr(first["input"])
     raise PlanError(field, f"{why}; got {seen if len(seen) <= 80 else seen[:77] + '…'}")
+
+
+def _within(values: Any, loc: Sequence[int | str]) -> list[int | str]:
+    """A place of pydantic's as the plan has it: without the tag that chose among its models."""
+    path: list[int | str] = []
+    for number, part in enumerate(loc, 1):
+        if isinstance(values, dict) and part not in values and number < len(loc):
+            continue
+        path.append(part)
+        try:
+            values = values[part]
+        except (KeyError, IndexError, TypeError):
+            values = None
+    return path
 
 
 def field_path(loc: Sequence[int | str]) -> str:
@@ -178,14 +204,17 @@ def check_shots(plan: Plan, shots: Sequence[Shot]) -> None:
     """Ids are unique, parents come before their children, assets exist.
 
     Raises:
-        PlanError: one of these does not hold; `field` is `shots[i]` and what it lacks.
+        PlanError: one of these does not hold; `field` is the shot's.
     """
     if not 1 <= len(shots) <= MAX_SHOTS:
-        raise PlanError("shots", f"must be 1 to {MAX_SHOTS}; the plan makes {len(shots)}")
+        field = shots[0].field.partition("[")[0] if shots else "shots"
+        raise PlanError(field, f"makes {len(shots)} shots; a plan has 1 to {MAX_SHOTS}")
     seen: set[str] = set()
-    for index, shot in enumerate(shots):
-        here = f"shots[{index}]"
-        if shot.id in seen:
+    files: set[str] = set()
+    for shot in shots:
+        here = shot.field
+        if shot.id.casefold() in files:
+            # Files are named by it, and not every system tells a from A.
             raise PlanError(f"{here}.id", f"{shot.id!r} is used twice; give each shot its own")
         if shot.parent is not None and shot.parent not in seen:
             raise PlanError(
@@ -195,6 +224,18 @@ def check_shots(plan: Plan, shots: Sequence[Shot]) -> None:
             raise PlanError(here, "has a parent and a picture for its first frame; choose one")
         check_asset(plan, shot.asset, f"{here}.asset")
         seen.add(shot.id)
+        files.add(shot.id.casefold())
+
+
+def check_film(num_frames: float, width: int, height: int, field: str) -> None:
+    """Raises PlanError when putting the films together would take too long."""
+    pixels = num_frames * width * height
+    if pixels > MAX_FILM_PIXELS:
+        raise PlanError(
+            field,
+            f"ask for films of {pixels / 1e9:.0f} gigapixels in all; at most "
+            f"{MAX_FILM_PIXELS / 1e9:.0f} are put together: ask for fewer, shorter or smaller ones",
+        )
 
 
 def check_asset(plan: Plan, asset: str | None, field: str) -> None:
@@ -202,3 +243,10 @@ def check_asset(plan: Plan, asset: str | None, field: str) -> None:
     if asset is not None and asset not in plan.assets:
         known = ", ".join(plan.assets) or "none"
         raise PlanError(field, f"{asset!r} is not among the plan's assets, which are: {known}")
+
+
+def check_font(plan: Plan, font: str | None, field: str) -> None:
+    """Raises PlanError unless `font` is None or one of the plan's."""
+    if font is not None and font not in plan.fonts:
+        known = ", ".join(plan.fonts) or "none"
+        raise PlanError(field, f"{font!r} is not among the plan's fonts, which are: {known}")

@@ -18,6 +18,7 @@ from serving.wire import ApiError, not_found
 from serving.workflows import service as workflows
 from serving.workflows.dry_run import dry_run
 from serving.workflows.plan import Line, PlanError, Shot, read_plan
+from serving.workflows.posting import check_pictures, check_takes, check_words
 from serving.workflows.runner import Runner
 from serving.workflows.state import State, choose, retake
 from serving.workflows.store import Change, WorkflowStore
@@ -52,7 +53,7 @@ def workflow_routes(service: Service, store: WorkflowStore, runner: Runner) -> A
     router = APIRouter(prefix="/v1/workflows", tags=["workflows"])
     _making(router, service, store, runner)
     _looking(router, store)
-    _changing(router, store, runner)
+    _changing(router, service, store, runner)
     return router
 
 
@@ -63,6 +64,7 @@ def _making(router: APIRouter, service: Service, store: WorkflowStore, runner: R
         deliverable = await run_in_threadpool(workflows.kind_of, kind)
         values = await json_body(request)
         plan, shots = await run_in_threadpool(workflows.read, deliverable, values)
+        check_takes(service, plan, shots)
         found = await run_in_threadpool(workflows.estimate, service, deliverable, plan, shots)
         return JSONResponse(found)
 
@@ -72,12 +74,15 @@ def _making(router: APIRouter, service: Service, store: WorkflowStore, runner: R
         deliverable = await run_in_threadpool(workflows.kind_of, kind)
         values = await json_body(request)
         plan, shots = await run_in_threadpool(workflows.read, deliverable, values)
+        check_takes(service, plan, shots)
         cost = await run_in_threadpool(workflows.estimate, service, deliverable, plan, shots)
         workflows.check_budget(cost)
+        await run_in_threadpool(check_words, service.policy, values, plan, shots)
         with staging(store.media_dir) as folder:
             stood_for = await workflows.save_assets(plan, folder)
+            await run_in_threadpool(check_pictures, service.policy, plan, folder)
             try:
-                await dry_run(deliverable, values | stood_for, folder)
+                await dry_run(deliverable, plan, values | stood_for, folder)
             except PlanError as error:
                 raise workflows.plan_error(error) from error
             key = request.headers.get("idempotency-key")
@@ -150,7 +155,7 @@ def _looking(router: APIRouter, store: WorkflowStore) -> None:
         return FileResponse(path, media_type="application/zip", filename=name)
 
 
-def _changing(router: APIRouter, store: WorkflowStore, runner: Runner) -> None:
+def _changing(router: APIRouter, service: Service, store: WorkflowStore, runner: Runner) -> None:
     async def change(request: Request, workflow_id: str, change: Change) -> JSONResponse:
         def work() -> Workflow:
             row = workflows.find(store, caller_of(request), workflow_id)
@@ -167,6 +172,7 @@ def _changing(router: APIRouter, store: WorkflowStore, runner: Runner) -> None:
     async def retake_shot(workflow_id: str, shot: str, request: Request) -> JSONResponse:
         """Make one more take of a shot; when it is finished it is the one that is shown."""
         fields = validate(RetakeFields, await json_body(request, optional=True))
+        await run_in_threadpool(service.policy.check, {"prompt": fields.prompt or ""})
 
         def apply(row: Workflow, state: State) -> None:
             deliverable = workflows.kind_of(row.kind)
@@ -197,6 +203,7 @@ def _changing(router: APIRouter, store: WorkflowStore, runner: Runner) -> None:
         The files are made once more, of the same takes, as what they are then: approved.
         """
         fields = validate(ApproveFields, await json_body(request))
+        await run_in_threadpool(service.policy.check, {"reviewer": fields.reviewer})
 
         def apply(row: Workflow, state: State) -> None:
             if row.status != "awaiting_review":

@@ -10,6 +10,7 @@ from sqlalchemy import delete, literal, select, tuple_
 from infra.catalog import Catalog
 from infra.catalog_models import Workflow, utc_now
 from infra.errors import InputError, NotFoundError
+from serving.happenings import ENDS, announce
 from serving.leases import count
 from serving.workflows.state import State
 
@@ -86,6 +87,7 @@ class WorkflowStore:
 
     def change(self, workflow_id: str, change: Change) -> Workflow:
         """Apply `change` to the row and its state as they are now; nobody else writes meanwhile.
+        An end is announced to the owner's webhooks in the same transaction.
 
         Raises:
             NotFoundError: it was deleted.
@@ -94,8 +96,10 @@ class WorkflowStore:
             row = session.get(Workflow, workflow_id, with_for_update=True)
             if row is None:
                 raise NotFoundError(f"There is no workflow {workflow_id[:80]!r}.")
-            state = State.model_validate(row.state)
+            state, before = State.model_validate(row.state), row.status
             change(row, state)
+            if row.status != before and row.status in ENDS:
+                announce(session, row.owner, f"workflow.{row.status}", row.id)
             row.state = state.model_dump(mode="json")
             row.updated_at = utc_now()
         return row

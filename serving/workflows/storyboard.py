@@ -15,12 +15,21 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from serving.fields import MAX_SECONDS, MIN_SECONDS, Prompt, Seconds, Seed, Text, plain_text
-from serving.workflows import animatic, contact_sheet, plates, timeline
-from serving.workflows.cut import panels
+from serving.fields import (
+    MAX_SECONDS,
+    MIN_SECONDS,
+    Prompt,
+    Seconds,
+    Seed,
+    Text,
+    parse_size,
+    plain_text,
+)
+from serving.workflows import animatic, contact_pages, contact_sheet, plates, timeline
+from serving.workflows.cut import Panel, panels
 from serving.workflows.deliverable import Findings, Takes
 from serving.workflows.fountain import Beat, Scene, parse
-from serving.workflows.lettering import file_name
+from serving.workflows.lettering import Faces, file_name
 from serving.workflows.plan import (
     MAX_TAKES,
     SEEDS,
@@ -32,10 +41,15 @@ from serving.workflows.plan import (
     PlanError,
     Shot,
     check_asset,
+    check_film,
+    check_font,
 )
+from serving.workflows.typesetting import LetteringError, check_glyphs
 
 SPOKEN_WORDS_PER_S, READ_WORDS_PER_S = 2.5, 4.0
 SHORTEST_S, LONGEST_S = 2.0, 12.0  # of a shot whose length a script implies
+LIKELY_SIZE = "1280x720"  # where the model's own is asked for
+SHOWN = ("scene", "framing", "camera", "lens", "dialogue")  # fields that are set as they are
 
 Count = Annotated[int, Number, Field(ge=1, le=MAX_TAKES)]
 
@@ -80,6 +94,7 @@ class StoryboardPlan(Plan):
     continuity: of a script's shots; "scene" lets each shot of a scene go on from the one before.
     slate_s: seconds of the slate before each shot of the animatic; 0 leaves slates out.
     plates: all shots also as numbered PNG frames.
+    font: one of the plan's fonts, for slates and sheets; without it DejaVu Sans.
     """
 
     fps: Literal[24, 25, 30, 50, 60] = 24
@@ -90,6 +105,7 @@ class StoryboardPlan(Plan):
     continuity: Literal["cut", "scene"] = "cut"
     slate_s: Annotated[float, Number, Field(ge=0, le=5, allow_inf_nan=False)] = 0.5
     plates: bool = False
+    font: Name | None = None
 
     @model_validator(mode="after")
     def _one_source(self) -> "StoryboardPlan":
@@ -153,9 +169,13 @@ class Storyboard:
 
     def shots(self, plan: StoryboardPlan) -> Sequence[Shot]:
         people = {person.id: person for person in plan.characters}
+        check_font(plan, plan.font, "font")
         for index, person in enumerate(plan.characters):
             check_asset(plan, person.reference, f"characters[{index}].reference")
         shots: list[Shot] = []
+        seconds = sum(shot.seconds for shot in plan.listed())
+        size = parse_size(plan.size or LIKELY_SIZE, even=True)
+        check_film(2 * seconds * plan.fps, *size, "shots" if plan.shots else "script")
         for index, listed in enumerate(plan.listed()):
             here = f"shots[{index}]"
             for name in listed.characters:
@@ -173,6 +193,8 @@ class Storyboard:
             shots.append(
                 Shot(
                     id=listed.id,
+                    field=here if plan.shots else "script",
+                    lasts=f"{here}.seconds" if plan.shots else "script",
                     prompt=_in_words(listed, cast),
                     seconds=listed.seconds,
                     # A script's ids count its paragraphs; its seeds must outlive an inserted one.
@@ -184,28 +206,66 @@ class Storyboard:
             )
         return shots
 
+    def needs_child(self, plan: StoryboardPlan) -> bool:
+        return plan.font is not None
+
+    def check(self, plan: StoryboardPlan, takes: Takes) -> None:
+        """Raises PlanError when the font lacks letters of the title or of what is said of a shot.
+        Prompts, which are the model's, are shown as far as it has them."""
+        faces = _faces(plan, takes)
+        said = [("title", plan.title)]
+        for index, shot in enumerate(plan.listed()):
+            for name in SHOWN:
+                field = f"shots[{index}].{name}" if plan.shots else "script"
+                said.append((field, getattr(shot, name)))
+        for field, text in said:
+            try:
+                check_glyphs(text, faces.plain)
+            except LetteringError as error:
+                raise PlanError(field, str(error)) from error
+
     def files(self, plan: StoryboardPlan, takes: Takes, folder: Path) -> Findings:
-        listed = {shot.id: shot for shot in plan.listed()}
+        listed, faces = {shot.id: shot for shot in plan.listed()}, _faces(plan, takes)
         found = panels(
             [takes.chosen(shot_id) for shot_id in listed],
             [_notes(shot) for shot in listed.values()],
+            faces.legible,
         )
         name = file_name(plan.title, "storyboard")
         fps = int(plan.fps)
         animatic.write_cut(found, fps, folder / "cut.mp4")
-        animatic.write_animatic(found, plan.title, fps, plan.slate_s, folder / "animatic.mp4")
-        contact_sheet.write_png(found, plan.title, folder / "contact_sheet.png")
-        contact_sheet.write_pdf(found, plan.title, folder / "contact_sheet.pdf")
+        animatic.write_animatic(
+            found, plan.title, fps, plan.slate_s, folder / "animatic.mp4", faces
+        )
+        contact_sheet.write_png(found, plan.title, folder / "contact_sheet.png", faces)
+        contact_pages.write_pdf(found, plan.title, folder / "contact_sheet.pdf", faces)
         timeline.write_timelines(found, takes, plan.title, fps, folder / name)
         timeline.write_csv(found, fps, folder / "shots.csv")
         for panel in found:
             if plan.plates or listed[panel.take.shot].plate:
                 plates.write_sequence(panel.take.path, folder / "plates" / panel.take.shot)
         seconds = sum(panel.num_frames for panel in found) / fps
-        return Findings(metrics={"shots": len(found), "seconds": round(seconds, 3)})
+        metrics = {"shots": len(found), "seconds": round(seconds, 3)}
+        return Findings(metrics=metrics, notes=[_left_out(panel) for panel in found if _cut(panel)])
 
     def counts(self, plan: Any) -> Mapping[str, int]:
         return {"seconds": round(sum(shot.seconds for shot in plan.listed()))}
+
+
+def _faces(plan: StoryboardPlan, takes: Takes) -> Faces:
+    return Faces.of(None if plan.font is None else takes.fonts[plan.font])
+
+
+def _cut(panel: Panel) -> int:
+    """How many characters of the prompt cannot be shown."""
+    return len(panel.take.prompt) - len(panel.words)
+
+
+def _left_out(panel: Panel) -> str:
+    return (
+        f"{panel.take.shot}: slates and sheets leave out {_cut(panel)} characters of its prompt, "
+        "for which the font has no glyph; give a font that has them"
+    )
 
 
 def _seed(plan: StoryboardPlan, shot: StoryShot) -> int:

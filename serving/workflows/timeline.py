@@ -61,8 +61,12 @@ def _clip(panel: Panel, takes: Takes, reel: str, fps: float) -> otio.schema.Clip
         name=panel.take.shot,
         source_range=_span(0, panel.num_frames, fps),
         metadata={
-            # An EDL is made of lines: what users wrote must stay on one.
-            "cmx_3600": {"reel": reel, "comments": [dialogue[:200]] if dialogue else []},
+            # An EDL is made of lines: what users wrote must stay on one, and that line must not
+            # begin with a word of the format's, such as FROM CLIP.
+            "cmx_3600": {
+                "reel": reel,
+                "comments": [f"DIALOGUE {dialogue[:200]}"] if dialogue else [],
+            },
             "reelwright": {**panel.notes, **_provenance(panel.take.__dict__)},
         },
     )

@@ -71,6 +71,17 @@ def _needs_shaping(char: str) -> bool:
     return unicodedata.bidirectional(char) in RIGHT_TO_LEFT or unicodedata.category(char) == "Mn"
 
 
+def legible(text: str, font: Path) -> str:
+    """`text` without the characters that the font has no glyph for, for words that may be shown in
+    part."""
+    covered = _characters(font)
+    return "".join(
+        char
+        for char in text
+        if char.isspace() or ord(char) in covered or unicodedata.category(char) == "Cf"
+    )
+
+
 @lru_cache(maxsize=16)
 def _characters(font: Path) -> frozenset[int]:
     try:
@@ -208,6 +219,8 @@ def _pieces(paragraph: str) -> Iterator[str]:
     for char in paragraph:
         closes = unicodedata.category(char) in ("Pe", "Pf", "Po", "Mn", "Mc")
         after_space = bool(piece) and piece[-1].isspace() and not char.isspace()
+        if char in "»?!:;" or piece.rstrip().endswith("«"):
+            after_space = False  # French sets a blank there, where no line ends
         beside_wide = bool(piece) and (is_wide(piece[-1]) or is_wide(char))
         if after_space or (beside_wide and not closes and not char.isspace()):
             yield piece

@@ -368,7 +368,9 @@ def webhook_endpoints_crud(client: Client) -> None:
     if not hasattr(client.webhooks, "create"):
         return _webhook_endpoints_by_path(client)
     hooks: Any = client.webhooks
-    assert hooks.event_types.list().data == ["video.completed", "video.failed"]
+    assert hooks.event_types.list().data == [
+        f"{kind}.{end}" for kind in ("video", "workflow") for end in ("completed", "failed")
+    ]
     made_ = hooks.create(name="n", url="https://hooks.example/h", event_types=["video.failed"])
     assert made_.object == "webhook_endpoint" and made_.signing_secret.startswith("whsec_")
     found = hooks.retrieve(made_.id)

@@ -1,5 +1,6 @@
 """A moderation endpoint, real on loopback: asked about all, and nothing is made without it."""
 
+import base64
 import io
 import json
 import threading
@@ -102,3 +103,24 @@ def test_pictures_and_clips_are_looked_at_too(catalog, tmp_path):
             assert reply.json()["error"]["code"] == "moderation_blocked", reply.text
         assert world.files() == []
     assert seen == ["data:image/jpeg;base64,"] * 2
+
+
+def test_the_words_and_pictures_of_plans_are_looked_at_before_anything_is_kept(catalog, tmp_path):
+    asked = []
+
+    def judge(inputs):
+        asked.extend(entry if isinstance(entry, str) else "a picture" for entry in inputs)
+        return flags(*(entry == "bad" or isinstance(entry, dict) for entry in inputs))
+
+    logo = "data:image/png;base64," + base64.b64encode(png()).decode()
+    plan = {"title": "Spring", "prompt": "a runner", "short_side": 180, "aspects": ["1:1"],
+            "audiences": [{"id": "a"}], "assets": {"logo": logo},
+            "brand": {"logo": "logo"}}  # fmt: skip
+    with moderation(judge) as (url, _), running(catalog, tmp_path, moderation_url=url) as world:
+        for headline, param in (("bad", "locales[0].headline"), ("good", "assets.logo")):
+            locales = [{"id": "en", "headline": headline}]
+            reply = world.client.post("/v1/workflows/campaign", json=plan | {"locales": locales})
+            error = reply.json()["error"]
+            assert (error["code"], error["param"]) == ("moderation_blocked", param), reply.text
+        assert world.files() == [] and world.client.get("/v1/workflows").json()["data"] == []
+    assert "Spring" in asked and asked[-1] == "a picture" and logo not in asked

@@ -12,7 +12,7 @@ from PIL import Image
 
 from infra.video import each_frame, write_mp4
 from serving.delivery import write_picture
-from serving.workflows.campaign.layout import Check, Layout, checked
+from serving.workflows.campaign.layout import DRAFT_WORDS, Check, Layout, checked
 from serving.workflows.campaign.plan import (
     MIN_CONTRAST,
     CampaignPlan,
@@ -47,6 +47,9 @@ class Campaign:
     def shots(self, plan: CampaignPlan) -> Sequence[Shot]:
         return campaign_shots(plan)
 
+    def needs_child(self, _plan: Plan) -> bool:
+        return True
+
     def check(self, plan: CampaignPlan, takes: Takes) -> None:
         """Raises PlanError when some advert's words cannot be set."""
         for variant in variants(plan):
@@ -65,14 +68,19 @@ class Campaign:
             checks.append((variant, found))
             rows.append(_row(variant, take, found, folder))
         _write_manifest(rows, folder / "manifest.csv")
-        (folder / "report.html").write_text(_report(plan, checks), encoding="utf-8")
+        draft = plan.review and not takes.approved_by
+        report = _report(plan, checks, draft=draft)
+        (folder / "report.html").write_text(report, encoding="utf-8")
         failed = [variant.name for variant, found in checks if not found.passed]
         metrics = {
             "adverts": len(checks),
             "lowest_contrast": min(found.contrast for _, found in checks),
             "failed": failed,
         }
-        return Findings(metrics=metrics, notes=[f"{name} did not pass." for name in failed])
+        notes = [f"{name} did not pass." for name in failed]
+        if draft:
+            notes.append("These are drafts, and say so; approving makes them without the mark.")
+        return Findings(metrics=metrics, notes=notes)
 
     def counts(self, plan: CampaignPlan) -> Mapping[str, int]:
         return {"composites": sum(1 for _ in variants(plan))}
@@ -90,8 +98,12 @@ def _advert(plan: CampaignPlan, variant: Variant, takes: Takes, take: Take, fold
 
     samples = list(itertools.islice(taken(), 0, None, max(1, shown // SAMPLES)))
     patches, found = checked(layout, samples)
+    end = layout.end_card()
+    if plan.review and not takes.approved_by:
+        mark = layout.draft_mark()
+        patches, end = [*patches, mark], blend(end, [mark])
     target = folder / "adverts" / f"{variant.name}.mp4"
-    write_mp4(_frames(taken(), patches, shown, layout.end_card(), end_frames), plan.fps, target)
+    write_mp4(_frames(taken(), patches, shown, end, end_frames), plan.fps, target)
     middle = next(itertools.islice(each_frame(target), shown // 2, None))
     picture = Image.fromarray(middle)
     picture.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.LANCZOS)
@@ -129,30 +141,34 @@ def _write_manifest(rows: list[list[str]], path: Path) -> None:
         writer.writerows([csv_cell(cell) for cell in row] for row in rows)
 
 
-def _report(plan: CampaignPlan, checks: list[tuple[Variant, Check]]) -> str:
+def _report(plan: CampaignPlan, checks: list[tuple[Variant, Check]], *, draft: bool) -> str:
     """The checks as a page for people; it loads the thumbnails beside it and nothing else."""
     rows = "\n".join(
-        f'<tr><td><img src="thumbnails/{variant.name}.jpeg" alt="" width="120"></td>'
+        f'<tr><td><img src="thumbnails/{variant.name}.jpeg" alt=""></td>'
         f"<td>{html.escape(variant.name)}</td>"
-        f"<td>{html.escape(variant.locale.headline)}</td>"
+        f'<td dir="auto">{html.escape(variant.locale.headline)}</td>'
         f"<td>{found.contrast:.2f}:1</td><td>{found.opacity / 255:.0%}</td>"
         f"<td>{'inside' if found.safe else 'outside'}</td>"
         f"<td>{'passed' if found.passed else 'FAILED'}</td></tr>"
         for variant, found in checks
     )
+    mark = f'<p class="draft">{DRAFT_WORDS}</p>\n' if draft else ""
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         f"<title>{html.escape(plan.title)}</title>\n"
         '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
         "img-src 'self' file:; style-src 'unsafe-inline'\">\n"
-        "<style>body{font:1rem/1.5 sans-serif;margin:2rem}td,th{padding:.4rem .8rem;"
-        "text-align:start;border-bottom:1px solid #ccc}</style></head>\n"
-        f"<body><h1>{html.escape(plan.title)}</h1>\n"
+        "<style>body{font:1rem/1.5 sans-serif;margin:2rem;overflow-wrap:anywhere}"
+        "table{border-collapse:collapse}td,th{padding:.4rem .8rem;text-align:start;"
+        "border-bottom:1px solid #ccc}img{max-width:7.5rem;max-height:9rem}"
+        ".draft{display:inline-block;background:#961818;color:#fff;padding:.3rem .6rem}"
+        "</style></head>\n"
+        f"<body><h1>{html.escape(plan.title)}</h1>\n{mark}"
         f"<p>Contrast is the lowest of the words with any pixel behind them, in {SAMPLES} "
         f"frames spread over the advert; {MIN_CONTRAST}:1 is needed (WCAG 2.2, 1.4.3). "
         "Panels are as opaque as that takes.</p>\n"
         "<table><tr><th></th><th>Advert</th><th>Headline</th><th>Contrast</th>"
-        "<th>Panel</th><th>Safe area</th><th></th></tr>\n"
+        "<th>Panel</th><th>Safe area</th><th>Checks</th></tr>\n"
         f"{rows}\n</table></body></html>\n"
     )
 

@@ -11,11 +11,12 @@ from serving.workflows.campaign.brand import SAFE_AREAS, lowest_contrast, rgb
 from serving.workflows.campaign.plan import MIN_CONTRAST, CampaignPlan, Variant, frame_size
 from serving.workflows.deliverable import Takes
 from serving.workflows.lettering import font_path
-from serving.workflows.overlay import Frames, Patch, blend, panel
+from serving.workflows.overlay import DRAFT, DRAFT_INK, Frames, Patch, blend, panel
 from serving.workflows.plan import PlanError
 from serving.workflows.typesetting import Block, LetteringError, fit
 
 SMALLEST, SMALLEST_PX = 0.03, 11  # of the frame's shorter side
+DRAFT_WORDS = "DRAFT: not reviewed"
 OPACITIES = (200, 225, 240, 255)  # of a panel, the first at which its words can be read
 
 
@@ -60,10 +61,10 @@ class Layout:
         width, height, pad = right - left, bottom - top, max(3, min(self.size) // 50)
         words, at = self.variant.locale, f"locales[{self.variant.index}]"
         block = self._block(words.headline, f"{at}.headline", width - 2 * pad, height // 3, 0.1)
+        right_to_left = block.right_to_left
         marks = [self._mark(block, f"{at}.headline", left, top, width, pad, opacity)]
-        legal = words.legal or self.plan.brand.legal
+        legal, field = self._legal()
         if legal:
-            field = f"{at}.legal" if words.legal else "brand.legal"
             block = self._block(legal, field, width - 2 * pad, height // 6, 0.035)
             bottom -= block.height + 2 * pad
             marks.append(self._mark(block, field, left, bottom, width, pad, opacity))
@@ -76,9 +77,20 @@ class Layout:
             marks.append(self._mark(block, field, start, bottom, across, pad, opacity))
         if self.logo is not None:
             under = marks[0].patch.box[3] + pad
-            logo = self._logo((width // 4, min(height // 5, bottom - pad - under)))
-            marks.append(Mark(field="brand.logo", patch=Patch(x=left, y=under, pixels=logo)))
+            room = (width // 4, min(height // 5, bottom - pad - under) - 2 * pad)
+            # On a panel of its own, or it is lost over a picture of its colour.
+            logo = self._on_panel(self._logo(room), pad, opacity)
+            x = right - logo.shape[1] if right_to_left else left
+            marks.append(Mark(field="brand.logo", patch=Patch(x=x, y=under, pixels=logo)))
         return marks
+
+    def _on_panel(self, logo: Frames, pad: int, opacity: int) -> Frames:
+        """(H, W, 4) of the brand's colour with the logo in the middle."""
+        height, width = logo.shape[:2]
+        fill = (*rgb(self.plan.brand.color), opacity)
+        plate = Image.new("RGBA", (width + 2 * pad, height + 2 * pad), fill)
+        plate.alpha_composite(Image.fromarray(logo), (pad, pad))
+        return np.asarray(plate)
 
     def _mark(
         self, block: Block, field: str, x: int, y: int, width: int, pad: int, opacity: int
@@ -87,29 +99,58 @@ class Layout:
         ink = rgb(self.plan.brand.ink)
         return Mark(field=field, patch=panel(block, x, y, width, pad=pad, fill=fill, color=ink))
 
+    def draft_mark(self) -> Patch:
+        """What lies in the middle of an advert that nobody has approved of."""
+        width, height = self.size
+        side = min(self.size)
+        block = fit(
+            DRAFT_WORDS, font_path(), width=round(0.8 * width), height=round(0.2 * height),
+            largest=round(0.09 * side), smallest=SMALLEST_PX,
+        )  # fmt: skip
+        pad = max(3, side // 50)
+        across = block.width + 2 * pad
+        at = (width - across) // 2, (height - block.height) // 2 - pad
+        return panel(block, *at, across, pad=pad, fill=DRAFT, color=DRAFT_INK)
+
     def end_card(self) -> Frames:
-        """The brand's card (H, W, 3): logo, headline, call and legal line on its colour."""
+        """The brand's card (H, W, 3): logo, headline and call in the middle of its colour, the
+        legal line at the foot."""
         left, top, right, bottom = self.safe
-        width, height = right - left, bottom - top
+        width, height, pad = right - left, bottom - top, max(3, min(self.size) // 50)
         words, at = self.variant.locale, f"locales[{self.variant.index}]"
-        picture = Image.new("RGB", self.size, rgb(self.plan.brand.color))
-        canvas, ink = ImageDraw.Draw(picture), rgb(self.plan.brand.ink)
-        y = top
+        color, ink = rgb(self.plan.brand.color), rgb(self.plan.brand.ink)
+        picture = Image.new("RGB", self.size, color)
+        legal, field = self._legal()
+        if legal:
+            block = self._block(legal, field, width, round(height * 0.16), 0.035)
+            bottom -= block.height
+            block.draw(ImageDraw.Draw(picture), left, bottom, ink, box_width=width, align="center")
+            bottom -= pad
+        rows: list[Frames] = []
         if self.logo is not None:
-            logo = Image.fromarray(self._logo((width // 2, height // 4)))
-            picture.paste(logo, (left + (width - logo.width) // 2, y), logo)
-        y += height // 4
-        rows = [
-            (words.headline, f"{at}.headline", 0.36, 0.12),
-            (words.cta, f"{at}.cta", 0.16, 0.08),
-        ]
-        rows.append((words.legal or self.plan.brand.legal, "brand.legal", 0.16, 0.035))
-        for text, field, share, size in rows:
-            if text:
-                block = self._block(text, field, width, round(height * share), size)
-                block.draw(canvas, left, y, ink, box_width=width, align="center")
-            y += round(height * (share + 0.02))
+            rows.append(self._logo((width // 2, height // 4)))
+        block = self._block(words.headline, f"{at}.headline", width, round(height * 0.34), 0.12)
+        none = (*color, 0)
+        rows.append(panel(block, 0, 0, width, pad=0, fill=none, color=ink, align="center").pixels)
+        if words.cta:
+            block = self._block(words.cta, f"{at}.cta", width - 4 * pad, round(height * 0.14), 0.08)
+            across, fill = block.width + 4 * pad, (*ink, 255)  # a button, as it were
+            button = panel(block, 0, 0, across, pad=pad, fill=fill, color=color, align="center")
+            rows.append(button.pixels)
+        gap = min(3 * pad, (bottom - top - sum(map(len, rows))) // len(rows))
+        y = top + (bottom - top - sum(map(len, rows)) - gap * (len(rows) - 1)) // 2
+        for row in rows:
+            piece = Image.fromarray(row)
+            picture.paste(piece, (left + (width - piece.width) // 2, y), piece)
+            y += piece.height + gap
         return np.asarray(picture)
+
+    def _legal(self) -> tuple[str, str]:
+        """The legal line, "" for none, and where the plan has it."""
+        said = self.variant.locale.legal
+        return (said, f"locales[{self.variant.index}].legal") if said else (
+            self.plan.brand.legal, "brand.legal"
+        )  # fmt: skip
 
     def _block(self, text: str, field: str, width: int, height: int, size: float) -> Block:
         side = min(self.size)

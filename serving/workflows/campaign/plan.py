@@ -8,6 +8,7 @@ aspects: ["16:9", "9:16"]
 durations: [6]
 """
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,17 @@ from pydantic import AfterValidator, Field
 
 from serving.fields import Prompt, Seconds, Text
 from serving.workflows.campaign.brand import contrast, rgb
-from serving.workflows.plan import Line, Name, Part, Plan, PlanError, Shot, check_asset
+from serving.workflows.plan import (
+    Line,
+    Name,
+    Part,
+    Plan,
+    PlanError,
+    Shot,
+    check_asset,
+    check_film,
+    check_font,
+)
 
 Aspect = Literal["16:9", "1:1", "4:5", "9:16"]
 MAX_VARIANTS = 400
@@ -108,7 +119,7 @@ def frame_size(plan: CampaignPlan, aspect: Aspect) -> tuple[int, int]:
 def shot_id(plan: CampaignPlan, audience: Audience, aspect: Aspect) -> str:
     """The shot that an advert is made of."""
     made = aspect if plan.master == "aspect" else plan.master
-    return f"{audience.id[:24]}-{made.replace(':', 'x')}"
+    return f"{audience.id}-{made.replace(':', 'x')}"
 
 
 def variants(plan: CampaignPlan) -> Iterator[Variant]:
@@ -136,13 +147,15 @@ def campaign_shots(plan: CampaignPlan) -> Sequence[Shot]:
     aspects = plan.aspects if plan.master == "aspect" else (plan.master,)
     seconds = max(1.0, max(plan.durations) - plan.end_card_s)
     shots = []
-    for audience in plan.audiences:
+    for index, audience in enumerate(plan.audiences):
         for aspect in aspects:
             width, height = frame_size(plan, aspect)
             scene = f", {audience.scene}" if audience.scene else ""
             shots.append(
                 Shot(
                     id=shot_id(plan, audience, aspect),
+                    field=f"audiences[{index}]",
+                    lasts="durations",
                     prompt=f"{plan.prompt.rstrip('. ')}{scene}",
                     seconds=seconds,
                     size=f"{width}x{height}",
@@ -167,13 +180,24 @@ def _check(plan: CampaignPlan) -> None:
         count *= len(values)
     if count > MAX_VARIANTS:
         raise PlanError("locales", f"make {count} adverts in all; at most {MAX_VARIANTS} are made")
+    pixels = sum(
+        variant.seconds * plan.fps * math.prod(frame_size(plan, variant.aspect))
+        for variant in variants(plan)
+    )
+    check_film(pixels, 1, 1, "durations")
+    names: set[str] = set()
+    for variant in variants(plan):  # a_b and c are a and b_c; not every system tells a from A
+        if variant.name.casefold() in names:
+            raise PlanError(
+                "locales", f"give two adverts the name {variant.name!r}; choose other ids"
+            )
+        names.add(variant.name.casefold())
     if min(plan.durations) < plan.end_card_s + 1:
         raise PlanError(
             "durations", f"must be at least 1 s more than end_card_s, {plan.end_card_s:g} s"
         )
     check_asset(plan, plan.brand.logo, "brand.logo")
-    if plan.brand.font is not None and plan.brand.font not in plan.fonts:
-        raise PlanError("brand.font", f"{plan.brand.font!r} is not among the plan's fonts")
+    check_font(plan, plan.brand.font, "brand.font")
     ratio = contrast(rgb(plan.brand.ink), rgb(plan.brand.color))
     if ratio < MIN_CONTRAST:
         raise PlanError(

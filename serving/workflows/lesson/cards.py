@@ -1,6 +1,6 @@
 """The still pictures of a lesson: title, chapter and source cards, and labels over the pictures."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 from serving.fields import parse_size
 from serving.workflows.lesson.plan import LessonPlan, Segment, Source
 from serving.workflows.lettering import font_path
-from serving.workflows.overlay import Frames, Patch, panel
+from serving.workflows.overlay import DRAFT, DRAFT_INK, Frames, Patch, panel
 from serving.workflows.plan import PlanError
 from serving.workflows.typesetting import (
     Align,
@@ -19,12 +19,12 @@ from serving.workflows.typesetting import (
     LetteringError,
     fit,
     runs_right_to_left,
+    set_lines,
 )
 
 PAPER, INK, FAINT = (16, 24, 40), (255, 255, 255), (190, 199, 212)
 PANEL = (16, 24, 40, 215)
 LABEL, LABEL_INK = (255, 196, 0, 255), (0, 0, 0)
-DRAFT, DRAFT_INK = (150, 24, 24, 255), (255, 255, 255)
 MARGIN = 0.06  # of the frame's width and height, on each side
 SMALLEST, SMALLEST_PX = 0.034, 11  # of the frame's shorter side
 SOURCES_A_CARD = 4
@@ -87,14 +87,19 @@ class Cards:
     def _sources(self, page: int) -> "_Card":
         card = _Card(self, align="start")
         card.add(self.plan.labels.sources, "labels.sources", share=0.14, size=0.08, color=INK)
-        first = page * SOURCES_A_CARD
-        for number, source in enumerate(self.plan.sources[first : first + SOURCES_A_CARD], first):
-            share = 0.72 / SOURCES_A_CARD
-            card.add(source_line(source, number), f"sources[{number}]", share, 0.05, FAINT)
+        a_page = -(-len(self.plan.sources) // self.source_pages)  # as many on each as can be
+        numbered = list(enumerate(self.plan.sources))[page * a_page :][:a_page]
+        card.add_alike(
+            [(source_line(source, number), f"sources[{number}]") for number, source in numbered],
+            share=0.72 / len(numbered),
+            size=0.05,
+            color=FAINT,
+        )
         return card
 
     def labels(self, segment: Segment, index: int, *, draft: bool) -> list[Patch]:
-        """What lies over a segment's picture."""
+        """What lies over a segment's picture: all at its head, since players show captions at its
+        foot."""
         width, height = self.size
         left, top, pad = round(width * MARGIN), round(height * MARGIN), max(3, height // 60)
         patches, half = [], (width - 2 * left) // 2 - pad
@@ -114,13 +119,12 @@ class Cards:
             at = width - left - across
             patches.append(panel(block, at, top, across, pad=pad, fill=DRAFT, color=DRAFT_INK))
         if segment.on_screen:
-            across = width - 2 * left
-            field = f"segments[{index}].on_screen"
-            block = self.block(
-                segment.on_screen, field, across - 4 * pad, round(height * 0.3), 0.075
-            )
-            under = height - top - block.height - 2 * pad
-            patches.append(panel(block, left, under, across, pad=pad, fill=PANEL, color=INK))
+            field, room = f"segments[{index}].on_screen", width - 2 * left - 2 * pad
+            block = self.block(segment.on_screen, field, room, round(height * 0.3), 0.075)
+            under = max((patch.box[3] + pad for patch in patches), default=top)
+            across = block.width + 2 * pad
+            at = width - left - across if block.right_to_left else left
+            patches.append(panel(block, at, under, across, pad=pad, fill=PANEL, color=INK))
         return patches
 
     def block(self, text: str, field: str, width: int, height: int, size: float) -> Block:
@@ -155,6 +159,17 @@ class _Card:
         across, down = round(width * (1 - 2 * MARGIN)), round(height * share)
         self._blocks.append((self._cards.block(text, field, across, down, size), color))
 
+    def add_alike(
+        self, texts: Sequence[tuple[str, str]], share: float, size: float, color: Color
+    ) -> None:
+        """Texts with their fields, all in the size in which the longest of them fits."""
+        width, height = self._cards.size
+        across, down = round(width * (1 - 2 * MARGIN)), round(height * share)
+        fitted = [self._cards.block(text, field, across, down, size) for text, field in texts]
+        smallest = min(block.size for block in fitted)
+        for text, _ in texts:
+            self._blocks.append((set_lines(text, self._cards.font, smallest, across), color))
+
     def frame(self) -> Frames:
         width, height = self._cards.size
         picture = Image.new("RGB", (width, height), PAPER)
@@ -169,8 +184,8 @@ class _Card:
 
 
 def source_line(source: Source, number: int) -> str:
-    """A source as one line; `number` counts from 0."""
-    parts = [source.title, source.url or "", source.licence]
-    line = f"[{number + 1}] " + " · ".join(part for part in parts if part)
+    """A source as a line of words and one of its address; `number` counts from 0."""
+    line = f"[{number + 1}] " + " · ".join(part for part in (source.title, source.licence) if part)
+    line += f"\n{source.url}" if source.url else ""
     # A mark keeps the number in front where the title runs from right to left.
     return f"\u200f{line}" if runs_right_to_left(source.title) else line

@@ -17,7 +17,7 @@ from serving.workflows.deliverable import Findings, Takes
 from serving.workflows.lesson import texts
 from serving.workflows.lesson.cards import Cards
 from serving.workflows.lesson.film import film_frames
-from serving.workflows.lesson.plan import LessonPlan, lesson_shots
+from serving.workflows.lesson.plan import Labels, LessonPlan, lesson_shots
 from serving.workflows.lesson.scorm import write_scorm
 from serving.workflows.lesson.timing import FilmPart, count_words, film_parts, generated_s
 from serving.workflows.plan import Plan, Shot
@@ -35,6 +35,9 @@ class Lesson:
 
     def shots(self, plan: LessonPlan) -> Sequence[Shot]:
         return lesson_shots(plan)
+
+    def needs_child(self, _plan: Plan) -> bool:
+        return True
 
     def check(self, plan: LessonPlan, takes: Takes) -> None:
         """Raises PlanError when the plan's words cannot be set in its font and size."""
@@ -100,6 +103,12 @@ def _findings(plan: LessonPlan, parts: Sequence[FilmPart], *, draft: bool) -> Fi
                 f"Segment {segment.id!r} is read in {lasts_s:.1f} s and its picture lasts "
                 f"{made_s:.1f} s: it {verb}."
             )
+    foreign = sorted(set(Labels.model_fields) - plan.labels.model_fields_set)
+    if foreign and plan.language.partition("-")[0].lower() != "en":
+        notes.append(
+            f"The lesson is in {plan.language!r}, and these of its labels are in English: "
+            f"{', '.join(foreign)}."
+        )
     if draft:
         notes.append("This is a draft: the package is made when a reviewer approves.")
     metrics = {

@@ -15,9 +15,18 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from serving.fields import Prompt, Seconds, Seed
-from serving.workflows.lesson.timing import generated_s
-from serving.workflows.plan import Line, Name, Part, Plan, PlanError, Shot, Size
+from serving.fields import Prompt, Seconds, Seed, parse_size
+from serving.workflows.lesson.timing import film_parts, generated_s
+from serving.workflows.plan import (
+    Line,
+    Name,
+    Part,
+    Plan,
+    Shot,
+    Size,
+    check_film,
+    check_font,
+)
 
 MAX_SEGMENTS, MAX_SOURCES, MAX_CHOICES = 60, 40, 6
 
@@ -45,6 +54,7 @@ def _words(value: str) -> str:
     return text
 
 
+Label = Annotated[Line, Field(min_length=1)]
 Words = Annotated[Prompt, AfterValidator(_words)]
 Language = Annotated[str, Field(max_length=40), AfterValidator(_language)]
 WebAddress = Annotated[str, Field(max_length=2000), AfterValidator(_web_address)]
@@ -62,7 +72,7 @@ class Question(Part):
     """Asked when its segment ends. `answer` counts from 1."""
 
     question: Line = Field(min_length=1)
-    choices: tuple[Line, ...] = Field(min_length=2, max_length=MAX_CHOICES)
+    choices: tuple[Label, ...] = Field(min_length=2, max_length=MAX_CHOICES)
     answer: Annotated[int, Field(ge=1)]
     explanation: Line = ""
 
@@ -76,7 +86,7 @@ class Question(Part):
 class Segment(Part):
     """One thing that is shown while something is said.
 
-    title: its chapter, and the card before it. on_screen: words at the foot of the picture.
+    title: its chapter, and the card before it. on_screen: words at the head of the picture.
     history: it shows what nobody filmed, so it carries a label.
     seconds: how much is generated at most. fit: what the picture does when that is shorter than
     the narration: its last frame holds, or it is a loop.
@@ -98,24 +108,22 @@ class Segment(Part):
 class Labels(Part):
     """Words of the lesson that are not its author's, to be given in the lesson's language."""
 
-    reconstruction: Line = Field(default="AI reconstruction", min_length=1)
-    generated: Line = Field(
-        default="The pictures of this lesson were made by an AI model.", min_length=1
-    )
-    draft: Line = Field(default="DRAFT: not reviewed", min_length=1)
-    sources: Line = "Sources"
-    chapters: Line = "Chapters"
-    transcript: Line = "Transcript"
-    picture: Line = "Picture"
-    on_screen: Line = "On screen"
-    question: Line = "Question"
-    answer: Line = "Answer"
-    check: Line = "Check"
-    go_on: Line = "Continue"
-    right: Line = "Right."
-    wrong: Line = "Not quite."
-    score: Line = "Score"
-    reviewed_by: Line = "Reviewed by"
+    reconstruction: Label = "AI reconstruction"
+    generated: Label = "The pictures of this lesson were made by an AI model."
+    draft: Label = "DRAFT: not reviewed"
+    sources: Label = "Sources"
+    chapters: Label = "Chapters"
+    transcript: Label = "Transcript"
+    picture: Label = "Picture"
+    on_screen: Label = "On screen"
+    question: Label = "Question"
+    answer: Label = "Answer"
+    check: Label = "Check"
+    go_on: Label = "Continue"
+    right: Label = "Right."
+    wrong: Label = "Not quite."
+    score: Label = "Score"
+    reviewed_by: Label = "Reviewed by"
 
 
 class LessonPlan(Plan):
@@ -143,19 +151,22 @@ def lesson_shots(plan: LessonPlan) -> Sequence[Shot]:
     """A shot for each segment, no longer than its narration.
 
     Raises:
-        PlanError: the font is not among the plan's.
+        PlanError: the font is not among the plan's, or the film is too long.
     """
-    if plan.font is not None and plan.font not in plan.fonts:
-        known = ", ".join(plan.fonts) or "none"
-        raise PlanError("font", f"{plan.font!r} is not among the plan's fonts, which are: {known}")
+    num_frames = film_parts(plan, len(plan.sources))[-1].end
+    check_film(num_frames, *parse_size(plan.size, even=True), "segments")
+    check_font(plan, plan.font, "font")
     return [
         Shot(
             id=segment.id,
+            field=f"segments[{index}]",
+            # A loop is cut to its narration, so asking for more seconds would not lengthen it.
+            lasts=f"segments[{index}].{'fit' if segment.fit == 'loop' else 'seconds'}",
             prompt=segment.prompt,
             seconds=generated_s(segment.narration, plan.words_per_minute, segment.seconds),
             seed=segment.seed,
             asset=segment.asset,
             loop=segment.fit == "loop",
         )
-        for segment in plan.segments
+        for index, segment in enumerate(plan.segments)
     ]

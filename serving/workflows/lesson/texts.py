@@ -12,14 +12,18 @@ from typing import Any
 
 from webvtt import Caption, WebVTT
 
+from serving.workflows.captions import caption_lines
 from serving.workflows.lesson.plan import LessonPlan, Segment
-from serving.workflows.lesson.timing import Cue, FilmPart, caption_cues, caption_lines, chapters
+from serving.workflows.lesson.timing import Cue, FilmPart, caption_cues, chapters
 from serving.workflows.lettering import csv_cell
 from serving.workflows.typesetting import runs_right_to_left
 
+# Browsers tell the time of a film four times a second; a question must find its own picture still.
+BEFORE_END_S = 0.4
 PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 PAGE_STYLE = (
-    "body{font:1.1rem/1.5 sans-serif;max-width:42rem;margin:2rem auto;padding:0 1rem}"
+    "body{font:1.1rem/1.5 sans-serif;max-width:42rem;margin:2rem auto;padding:0 1rem;"
+    "overflow-wrap:anywhere}"
     "h2{margin-top:2rem}.label{background:#ffc400;color:#000;padding:.1rem .4rem}"
     ".draft{background:#961818;color:#fff;padding:.3rem .6rem}"
 )
@@ -169,8 +173,7 @@ def questions(plan: LessonPlan, parts: Sequence[FilmPart]) -> list[dict[str, Any
     found = []
     for segment, cue in chapters(plan, parts):
         if segment.quiz is not None:
-            # A moment before the end, which a player may step over.
-            asked_s = cue.end_s - 1 / plan.fps
+            asked_s = cue.end_s - max(BEFORE_END_S, 1 / plan.fps)
             found.append(_question(segment, round(asked_s, 3)))
     return found
 

@@ -5,11 +5,11 @@ Everything is counted in whole frames, so captions, chapters and film agree to t
 
 import itertools
 import math
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from serving.workflows.captions import SHORTEST_CUE_S, split_words
 from serving.workflows.typesetting import is_wide
 
 if TYPE_CHECKING:
@@ -17,10 +17,7 @@ if TYPE_CHECKING:
 
 PAUSE_S = 1.0  # after a narration, before the next card
 CARD_S = 2.5  # the least time that a card is shown
-CUE_CHARS, LINE_CHARS = 84, 42  # two lines, as broadcasters' captioning guides have them
-SENTENCE_CHARS = 30  # a cue that ends with a sentence need not be filled further
 WIDE_PER_WORD = 2  # Chinese and Japanese are read at about two characters for a word
-SENTENCE_END = (".", "!", "?", "…", "。", "\uff01", "\uff1f", "؟")
 
 PartKind = Literal["title", "card", "segment", "sources"]
 
@@ -91,16 +88,21 @@ def film_parts(plan: "LessonPlan", source_pages: int) -> list[FilmPart]:
 
 
 def caption_cues(plan: "LessonPlan", parts: Sequence[FilmPart]) -> Iterator[Cue]:
-    """The narration in pieces of at most two lines, each for as long as it takes to read."""
+    """The narration in pieces of at most two lines, each for as long as it takes to read.
+
+    The last one of a segment may stay on in the pause after it.
+    """
     for part in parts:
         if part.kind != "segment":
             continue
-        pieces = split_narration(plan.segments[part.index].narration)
+        pieces = split_words(plan.segments[part.index].narration)
         spoken_s = part.num_frames / plan.fps - PAUSE_S
         weights = [count_words(piece) for piece in pieces]
         start_s = part.start / plan.fps
         for piece, weight in zip(pieces, weights, strict=True):
             end_s = start_s + spoken_s * weight / sum(weights)
+            if piece is pieces[-1]:
+                end_s = min(max(end_s, start_s + SHORTEST_CUE_S), part.end / plan.fps)
             yield Cue(start_s=start_s, end_s=end_s, text=piece)
             start_s = end_s
 
@@ -112,48 +114,3 @@ def chapters(plan: "LessonPlan", parts: Sequence[FilmPart]) -> Iterator[tuple["S
             segment = plan.segments[part.index]
             start_s, end_s = card.start / plan.fps, part.end / plan.fps
             yield segment, Cue(start_s=start_s, end_s=end_s, text=segment.title)
-
-
-def split_narration(text: str) -> list[str]:
-    """Pieces of at most `CUE_CHARS`, which end with a sentence where they can."""
-    pieces = [""]
-    for word in _words(text):
-        ended = pieces[-1].rstrip().endswith(SENTENCE_END) and _room(pieces[-1]) >= SENTENCE_CHARS
-        if pieces[-1] and (ended or _room((pieces[-1] + word).rstrip()) > CUE_CHARS):
-            pieces.append("")
-        pieces[-1] += word
-    return [piece.strip() for piece in pieces]
-
-
-def caption_lines(piece: str) -> str:
-    """A piece as one line, or as two that are about as long as each other."""
-    if _room(piece) <= LINE_CHARS:
-        return piece
-    best, line = piece, ""
-    words = list(_words(piece))
-    for index, word in enumerate(words[:-1]):
-        line += word
-        rest = "".join(words[index + 1 :])
-        longest = max(_room(line.rstrip()), _room(rest))
-        if longest < max(map(_room, best.split("\n"))):
-            best = f"{line.rstrip()}\n{rest}"
-    return best
-
-
-def _words(text: str) -> list[str]:
-    """Words with the space behind them; wide characters, and parts of endless words, alone."""
-    found = []
-    for word in re.findall(r"\S+\s*", text):
-        if any(map(is_wide, word)):
-            found.extend(
-                re.findall(r"(?:[!-~]+|\S)[、。」』\uff0c\uff0e\uff01\uff1f\uff09]*\s*", word)
-            )
-        else:
-            step = LINE_CHARS - 1
-            found.extend(word[at : at + step] for at in range(0, len(word), step))
-    return found
-
-
-def _room(text: str) -> int:
-    """The width of text in columns; a wide character takes two."""
-    return sum(2 if is_wide(char) else 1 for char in text)

@@ -1,6 +1,7 @@
 import io
 import struct
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -135,6 +136,8 @@ def test_fractional_rate_and_odd_size_and_one_frame() -> None:
     frames, fps = read_file_frames(encode_mp4(_grey([60] * 3, 47, 63), 24000 / 1001), 9)
     assert frames.shape == (3, 48, 64, 3)
     assert fps == pytest.approx(23.976, abs=1e-3)
+    with av.open(io.BytesIO(encode_mp4(_grey([60] * 3), 29.97))) as container:
+        assert container.streams.video[0].average_rate == Fraction(30000, 1001)
     assert np.abs(frames.astype(int) - 60).max() < 4  # the repeated edge, not a black one
     assert len(read_file_frames(encode_mp4(_grey([60]), 8), 9)[0]) == 1
 

@@ -87,6 +87,19 @@ def test_words_stay_inside_the_safe_area_and_can_be_read(campaign: Any) -> None:
     assert np.percentile(changed[outside], 99) < 24 < np.percentile(changed[~outside], 75)
 
 
+def test_an_advert_that_nobody_approved_of_says_so(tmp_path: Path) -> None:
+    plan = PLAN | {"review": True, "brand": {}, "assets": {}, "locales": PLAN["locales"][:1],
+                   "aspects": ["16:9"], "durations": [2]}  # fmt: skip
+    share = []
+    for name, reviewer in (("draft", ""), ("final", "N. N.")):
+        made("campaign", plan, tmp_path / name, approved_by=reviewer)
+        shown = frames(tmp_path / name / "files-1/adverts/trail_en_16x9_2s.mp4")[[1, -1], 80:100]
+        share.append(
+            (np.abs(shown.astype(int) - (150, 24, 24)).max(axis=-1) < 40).mean(axis=(1, 2))
+        )
+    assert share[0].min() > 0.2 > 0.02 > share[1].max()
+
+
 def test_the_last_frames_are_the_brands_card(campaign: Any) -> None:
     shown = frames(campaign[0] / "adverts/trail_ar_9x16_2s.mp4")
     brand = np.array(rgb("#7A1030"))
@@ -115,7 +128,26 @@ def test_the_manifest_holds_no_formula_and_the_report_no_markup(campaign: Any) -
         ({"brand": {"forbidden": ["shop"]}}, "locales[0].cta", "forbidden"),
         ({"aspects": ["1:1", "1:1"]}, "aspects", "twice"),
         ({"durations": [1]}, "durations", "end_card_s"),
+        ({"durations": [2, 2.0000001]}, "locales", "two adverts"),
+        (
+            {
+                "audiences": [{"id": "a_b"}, {"id": "a"}],
+                "locales": [{"id": "c", "headline": "h"}, {"id": "B_c", "headline": "h"}],
+            },
+            "locales",
+            "two adverts",
+        ),
         ({"size": "64x64"}, "size", "aspects"),
+        (
+            {
+                "durations": list(range(50, 56)),
+                "short_side": 1080,
+                "fps": 60,
+                "audiences": [{"id": f"a{n}"} for n in range(9)],
+            },
+            "durations",
+            "gigapixels",
+        ),
         ({"short_side": 9}, "short_side", "120"),
     ],
 )

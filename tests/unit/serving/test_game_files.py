@@ -177,6 +177,11 @@ def test_a_cutscene_branches_and_its_subtitles_are_only_text(manifest: dict[str,
         assert (folder / graph["shots"][name]["video"]).is_file()
 
 
+def test_cues_are_in_the_order_of_their_times() -> None:
+    said = [cutscene.Spoken(text="second", at=3.0), cutscene.Spoken(text="first", at=1.0)]
+    assert [words for _, _, words in cutscene.cues(said, 5.0)] == ["first", "second"]
+
+
 def test_lines_of_dialogue_keep_their_order_and_stay_within_the_shot() -> None:
     said = [
         cutscene.Spoken(text="x" * 170),
@@ -185,7 +190,9 @@ def test_lines_of_dialogue_keep_their_order_and_stay_within_the_shot() -> None:
     ]
     found = cutscene.cues(said, 4.0)
     assert [start for start, _, _ in found] == sorted(start for start, _, _ in found)
-    assert found[0][1] <= 3.0 and found[1][0] == 3.0 and found[-1][1] <= 4.05
+    (late,) = (cue for cue in found if "late" in cue[2])
+    assert late[0] == 3.0 and found[found.index(late) - 1][1] <= 3.0 and found[-1][1] <= 4.05
+    assert all(len(line) <= 46 for _, _, words in found for line in words.split("\n"))
 
 
 @pytest.mark.parametrize(
@@ -193,11 +200,14 @@ def test_lines_of_dialogue_keep_their_order_and_stay_within_the_shot() -> None:
     [
         ([], "items"),
         ([{"type": "song", "id": "a", "prompt": "x"}], "items[0]"),
-        ([{"type": "flipbook", "id": "a", "prompt": "x", "rows": 0}], "items[0].flipbook.rows"),
+        ([{"type": "flipbook", "id": "a", "prompt": "x", "rows": 0}], "items[0].rows"),
+        ([{"type": "loop", "id": "a"}], "items[0].prompt"),
+        ([{"type": "loop", "id": "a", "prompt": "x", "sconds": 1}], "items[0].sconds"),
         ([{"type": "flipbook", "id": "a", "prompt": "x", "rows": 32, "columns": 32}],
          "items[0].rows"),
+        ([{"type": "flipbook", "id": "a", "prompt": "x", "columns": 32, "tile": 512, "padding": 1}],
+         "items[0].tile"),
         ([{"type": "plate", "id": "a", "prompt": "x"}] * 2, "items[1].id"),
-        ([{"type": "loop", "id": "a", "prompt": "x", "seconds": 60}], "items[0].seconds"),
         ([{"type": "cutscene", "id": "a", "shots": [
             {"id": "b", "prompt": "x", "next": "c"}]}], "items[0].shots[0]"),
         ([{"type": "cutscene", "id": "a", "shots": [

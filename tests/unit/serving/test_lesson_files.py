@@ -15,12 +15,14 @@ import pytest
 import webvtt
 from film_takes import made
 
-from serving.workflows.lesson.plan import LessonPlan
+from serving.workflows.captions import split_words
+from serving.workflows.lesson.cards import Cards
+from serving.workflows.lesson.delivery import _findings
+from serving.workflows.lesson.plan import LessonPlan, lesson_shots
 from serving.workflows.lesson.timing import (
     caption_cues,
     count_words,
     film_parts,
-    split_narration,
 )
 from serving.workflows.plan import PlanError, read_plan
 
@@ -176,6 +178,7 @@ def test_the_scorm_package_names_its_files_and_holds_no_foreign_address(final: P
         ({"sources": [{"title": "a", "url": "javascript:alert(1)"}]}, "sources[0].url"),
         ({"words_per_minute": 0}, "words_per_minute"),
         ({"segments": []}, "segments"),
+        ({"labels": {"chapters": ""}}, "labels.chapters"),
         ({"segments": [PLAN["segments"][0] | {"narration": " \n"}]}, "segments[0].narration"),
         ({"segments": [PLAN["segments"][0] | {"narration": "a\x01b"}]}, "segments[0].narration"),
         (
@@ -191,8 +194,48 @@ def test_a_wrong_plan_is_refused_by_the_fields_path(change: dict[str, Any], fiel
     assert caught.value.field == field
 
 
+def test_no_caption_is_gone_before_it_is_found() -> None:
+    segment = PLAN["segments"][1] | {"narration": "It rains."}
+    plan = read_plan(LessonPlan, PLAN | {"segments": [segment]})
+    parts = film_parts(plan, 1)
+    (cue,) = caption_cues(plan, parts)
+    assert cue.end_s - cue.start_s == pytest.approx(1.2) and cue.end_s <= parts[2].end / plan.fps
+
+
+def test_words_in_the_picture_leave_its_foot_to_captions() -> None:
+    said = {"on_screen": "a rather long line that says when and where " * 3}
+    plan = read_plan(LessonPlan, PLAN | {"segments": [PLAN["segments"][1] | said]})
+    patches = Cards.of(plan, {}).labels(plan.segments[0], 0, draft=True)
+    history, draft, words = (patch.box for patch in patches)
+    assert words[1] >= max(history[3], draft[3]) and words[3] <= 0.6 * 224
+
+
+def test_sources_are_set_alike_and_spread_over_their_pages() -> None:
+    titles = ["A", "B " * 90, *"CDE"]
+    plan = read_plan(LessonPlan, PLAN | {"sources": [{"title": title} for title in titles]})
+    cards = Cards.of(plan, {})
+    pages = [cards._sources(page)._blocks[1:] for page in range(cards.source_pages)]
+    assert [len(page) for page in pages] == [3, 2]
+    assert len({block.size for block, _ in pages[0]}) == 1
+
+
+def test_labels_in_another_language_are_noted(draft: Any) -> None:
+    assert not any("English" in note for note in draft[1]["notes"])
+    plan = read_plan(LessonPlan, PLAN | {"language": "ar", "labels": {"score": "x"}})
+    (note,) = (n for n in _findings(plan, film_parts(plan, 1), draft=False).notes if "English" in n)
+    assert "'ar'" in note and "right" in note and "score" not in note
+
+
+def test_a_lesson_that_nobody_would_wait_for_is_refused() -> None:
+    segment = PLAN["segments"][1]
+    segments = [segment | {"id": f"s{n}", "narration": "word " * 1500} for n in range(60)]
+    with pytest.raises(PlanError, match="gigapixels") as caught:
+        lesson_shots(read_plan(LessonPlan, {"title": "t", "segments": segments}))
+    assert caught.value.field == "segments"
+
+
 def test_long_narrations_become_cues_of_two_lines() -> None:
-    pieces = split_narration("a" * 300 + " One. " + "word " * 60)
+    pieces = split_words("a" * 300 + " One. " + "word " * 60)
     assert "".join(pieces).replace(" ", "") == "a" * 300 + "One." + "word" * 60
     assert max(map(len, pieces)) <= 84
     assert count_words("水は空へ昇る") == 3

@@ -3,7 +3,7 @@
 import pytest
 
 from infra.settings import Settings
-from serving.policy import Policy
+from serving.policy import PIECE, Policy, _pieces
 from serving.wire import ApiError
 
 
@@ -50,6 +50,14 @@ def test_the_file_counts_at_once_and_nothing_passes_without_it(tmp_path):
     assert refused(policy, prompt="forbidden") == (400, "prompt")
     policy.file.write_bytes(b"\xff\xfe\xff")
     assert refused(policy, prompt="a") == (503, None)
+
+
+def test_long_texts_are_asked_about_to_their_end():
+    text = "x" * 20_000
+    pieces = list(_pieces([("script", text), ("title", "t")]))
+    assert [param for param, _ in pieces] == ["script"] * 3 + ["title"]
+    assert all(len(piece) <= PIECE for _, piece in pieces)
+    assert pieces[2][1] == text[-len(pieces[2][1]) :] and pieces[3][1] == "t"
 
 
 def test_the_settings_list_is_the_default():

@@ -14,16 +14,26 @@ import opentimelineio as otio
 import pytest
 from PIL import Image
 
+from serving.workflows import animatic
+from serving.workflows.cut import Panel
+from serving.workflows.deliverable import Take, Takes
+from serving.workflows.lettering import Faces
+from serving.workflows.plan import PlanError, read_plan
+from serving.workflows.storyboard import StoryboardPlan, storyboard
 from serving.workflows.timeline import reel_names
 from tests.unit.serving.film_takes import made
 
-EVIL = "</b><script>alert(1)</script> & \n\nM2   AX 00:00:00:00\n* FROM CLIP: /etc/passwd"
+EVIL = (
+    "</b><script>alert(1)</script><a href='http://x'>x</a> & "
+    "\n\nM2   AX 00:00:00:00\n* FROM CLIP: /etc/passwd"
+)
 PLAN: dict[str, Any] = {
     "title": 'Harbour & "night" <b>',
     "style": "ink wash",
     "slate_s": 0.0625,
     "shots": [
-        {"id": "s010", "prompt": "Mara on the pier", "seconds": 1, "takes": 2},
+        {"id": "s010", "prompt": "Mara on the pier", "seconds": 1, "takes": 2,
+         "dialogue": "FROM CLIP: /etc/passwd"},
         {"id": "s020", "prompt": "she turns", "seconds": 1.5, "dialogue": EVIL,
          "continuity": "previous"},
         {"id": "a_long_name_of_a_shot", "prompt": '=HYPERLINK("http://x","y")', "seconds": 1,
@@ -93,6 +103,8 @@ def test_the_edit_list_holds_the_same_cut_and_no_line_of_a_users(files: Path) ->
     assert events[2].split()[-2:] == ["00:00:02:12", "00:00:03:12"]
     assert all(line[:1] in ("", "0", "*", "T") for line in text.splitlines())
     assert "\n* FROM CLIP: /etc/passwd" not in text
+    media = [clip.media_reference.target_url for clip in cut.find_clips()]
+    assert media[0] == "takes/s010-2.mp4" and all(name.startswith("takes/") for name in media)
 
 
 def test_final_cut_xml_reads_back(files: Path) -> None:
@@ -128,6 +140,7 @@ def test_the_sheets_show_every_shot(files: Path) -> None:
     assert data.startswith(b"%PDF-") and data.rstrip().endswith(b"%%EOF")
     assert len(re.findall(rb"/Type\s*/Page\b", data)) == 1
     assert len(re.findall(rb"/Subtype\s*/Image\b", data)) == 3
+    assert b"/URI" not in data and b"/JavaScript" not in data
 
 
 def test_plates_are_numbered_pictures(files: Path) -> None:
@@ -143,10 +156,53 @@ def test_the_bundle_holds_all_of_it_with_every_take(home: Path, files: Path) -> 
         manifest = json.loads(bundle.read("manifest.json"))
     inside = {path.relative_to(files).as_posix() for path in files.rglob("*") if path.is_file()}
     assert names == inside | {take["name"] for take in manifest["takes"]}
+    told = {entry["name"]: entry["sha256"] for entry in manifest["files"] + manifest["takes"]}
+    assert set(told) == names - {"manifest.json"}
+    for name in inside - {"manifest.json"}:
+        assert hashlib.sha256((files / name).read_bytes()).hexdigest() == told[name]
     for take in manifest["takes"]:
         digest = hashlib.sha256((home / take["name"]).read_bytes()).hexdigest()
         assert take["sha256"] == digest and take["seed"] and take["model_version"] == "3"
     assert [t["number"] for t in manifest["takes"] if t["chosen"]] == [2, 1, 1]
+
+
+def test_words_that_cannot_be_set_are_refused_and_prompts_are_set_in_part(tmp_path: Path) -> None:
+    def refused(**change: Any) -> str:
+        values: dict[str, Any] = {"title": "t", "shots": [{"id": "a", "prompt": "p"}]} | change
+        plan = read_plan(StoryboardPlan, values)
+        with pytest.raises(PlanError, match="no glyph") as caught:
+            storyboard.check(plan, Takes(takes={}, choices={}))
+        return caught.value.field
+
+    assert refused(title="港") == "title"
+    assert refused(shots=[{"id": "a", "prompt": "p", "dialogue": "港"}]) == "shots[0].dialogue"
+    assert refused(shots=[], script="INT. 港\n\nA lamp.\n") == "script"
+    shots = [{"id": "a", "prompt": "港 a pier", "seconds": 1}]
+    manifest = made("storyboard", {"title": "t", "slate_s": 0, "shots": shots}, tmp_path / "cut")
+    assert manifest["notes"][0].startswith("a: slates and sheets leave out 1 characters")
+
+
+def test_what_runs_from_right_to_left_is_set_by_us_in_the_pdf(tmp_path: Path) -> None:
+    shots = [{"id": "a", "prompt": "p", "seconds": 1, "dialogue": "مرحبا بك"}]
+    made("storyboard", {"title": "שלום", "slate_s": 0, "shots": shots}, tmp_path / "cut")
+    data = (tmp_path / "cut/files-1/contact_sheet.pdf").read_bytes()
+    # The frame, the dialogue and the title; what has transparency would be two.
+    assert len(re.findall(rb"/Subtype\s*/Image\b", data)) == 3
+
+
+def test_a_long_dialogue_is_shown_page_after_page(tmp_path: Path) -> None:
+    said = {"dialogue": " ".join(f"word{number}" for number in range(60))}
+    take = Take(shot="a", number=1, prompt="p", seed=1, path=tmp_path, name="a", sha256="",
+                job_id="", model_version="3")  # fmt: skip
+    look = animatic._Look(480, 270, Faces.of(None))
+
+    def strips(seconds: int) -> list[bytes]:
+        panel = Panel(take=take, start=0, num_frames=24 * seconds, width=480, height=270,
+                      notes=said, words="p")  # fmt: skip
+        return [strip.tobytes() for strip in look.strips(panel, 24)]
+
+    assert (len(strips(1)), len(strips(3)), len(set(strips(3)))) == (1, 3, 3)
+    assert len(strips(60)) < 10 and strips(60)[0] == strips(3)[0] != strips(1)[0]
 
 
 def test_reels_are_short_and_different() -> None:

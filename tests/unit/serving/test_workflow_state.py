@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from serving.workflows.lettering import csv_cell, file_name, font, timecode, wrapped
+from serving.workflows.lettering import Faces, csv_cell, file_name, timecode, wrapped
 from serving.workflows.plan import Plan, PlanError, Shot, check_shots, read_plan, take_seed
 from serving.workflows.state import State, choose, new_state, ready, rekeyed, retake, take_key
 
@@ -29,11 +29,13 @@ def finish(state: State, shot: str, number: int, status: str = "completed") -> N
     [
         ({}, "title"),
         ({"title": "a\nb"}, "title"),
+        ({"title": "a\ufffeb"}, "title"),
         ({"title": "a", "shot": []}, "shot"),
         ({"title": "a", "fps": True}, "fps"),
         ({"title": "a", "fps": 1e9}, "fps"),
         ({"title": "a", "size": "big"}, "size"),
         ({"title": "a", "assets": {"../x": "data:"}}, "assets"),
+        ({"title": "a", "assets": {"Nul": "data:"}}, "assets"),
         ({"title": "a", "seed": -1}, "seed"),
         ({"title": "a", "style": "\0"}, "style"),
     ],
@@ -48,9 +50,10 @@ def test_a_wrong_plan_names_the_field(values: dict[str, Any], field: str) -> Non
     ("shots", "field"),
     [
         ([], "shots"),
-        ([Shot(id="a", prompt="x"), Shot(id="a", prompt="y")], "shots[1].id"),
-        ([Shot(id="a", prompt="x", parent="b"), Shot(id="b", prompt="y")], "shots[0].parent"),
-        ([Shot(id="a", prompt="x", asset="mara")], "shots[0].asset"),
+        ([Shot(id="a", prompt="x"), Shot(id="a", prompt="y", field="items[1]")], "items[1].id"),
+        ([Shot(id="a", prompt="x"), Shot(id="A", prompt="y", field="shots[1]")], "shots[1].id"),
+        ([Shot(id="a", prompt="x", field="shots[0]", parent="b")], "shots[0].parent"),
+        ([Shot(id="a", prompt="x", field="shots[0]", asset="mara")], "shots[0].asset"),
     ],
 )
 def test_shots_that_contradict_each_other_are_refused(shots: list[Shot], field: str) -> None:
@@ -126,13 +129,14 @@ def test_only_a_finished_take_can_be_chosen() -> None:
 
 
 def test_words_for_pictures_and_tables() -> None:
-    face = font(12)
+    face = Faces.of(None).font(12)
     lines = wrapped("the quick brown fox jumps over the lazy dog", face, 80)
     assert " ".join(lines) == "the quick brown fox jumps over the lazy dog"
     assert all(face.getlength(line) <= 80 for line in [*lines, *wrapped("x" * 90, face, 80)])
     assert wrapped("one two three four five", face, 60, lines=1)[0].endswith("…")
     assert timecode(24 * 3661 + 5, 24) == "01:01:01:05"
     assert file_name("Ça va? ../../etc") == "ca-va-etc" and file_name("…") == "untitled"
-    assert [csv_cell(text) for text in ("=1+1", " @x", "-2", "plain")] == [
-        "'=1+1", "' @x", "'-2", "plain",
-    ]  # fmt: skip
+    assert file_name("a" * 59 + " b") == "a" * 59
+    formulas = ["=1+1", " @x", "-2", "\u200b=1", "\N{FULLWIDTH EQUALS SIGN}1", "\t1", "\ufeff +1"]
+    assert [csv_cell(text) for text in formulas] == [f"'{text}" for text in formulas]
+    assert [csv_cell(text) for text in ("plain", "", "a=1")] == ["plain", "", "a=1"]

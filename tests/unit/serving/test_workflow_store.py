@@ -1,13 +1,15 @@
 """Workflows in SQL; `tests/system/test_on_postgres.py` runs this on PostgreSQL, too."""
 
+import json
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from infra.catalog import Catalog
-from infra.catalog_models import Workflow, utc_now
+from infra.catalog_models import WebhookDelivery, WebhookEndpoint, Workflow, utc_now
 from infra.errors import InputError, NotFoundError
 from serving.jobs import JobStore
 from serving.workflows.state import File, State
@@ -52,6 +54,33 @@ def test_workflows_of_others_do_not_exist(workflows: WorkflowStore) -> None:
     assert ([found.id for found in page], more) == (["wf_1"], False)
     with pytest.raises(NotFoundError):
         workflows.page("film", None, after="wf_4", limit=2)
+
+
+def test_the_end_of_a_workflow_is_announced_to_its_owner(
+    workflows: WorkflowStore, catalog: Catalog
+) -> None:
+    with catalog.session() as session:
+        for owner, wanted in (("film", "workflow.completed"), ("games", "workflow.completed"),
+                              ("film", "workflow.failed")):  # fmt: skip
+            session.add(WebhookEndpoint(
+                id=f"we_{owner}_{wanted}", url="https://a.example", name="n", secret="whsec_",
+                owner=owner, event_types=[wanted],
+            ))  # fmt: skip
+    workflows.add(row())
+
+    def become(status: str) -> list[tuple[str, str]]:
+        workflows.change("wf_1", lambda row, _: setattr(row, "status", status))
+        with catalog.session(read_only=True) as session:
+            rows = session.scalars(select(WebhookDelivery).order_by(WebhookDelivery.id))
+            bodies = [(row.endpoint_id, json.loads(row.body)) for row in rows]
+        assert all(body["data"] == {"id": "wf_1"} for _, body in bodies)
+        return [(endpoint, body["type"]) for endpoint, body in bodies]
+
+    done = ("we_film_workflow.completed", "workflow.completed")
+    failed = ("we_film_workflow.failed", "workflow.failed")
+    assert become("in_progress") == become("awaiting_review") == []
+    assert become("completed") == become("completed") == become("in_progress") == [done]
+    assert become("failed") == [done, failed]
 
 
 def test_changes_are_kept_and_a_failed_one_is_not(workflows: WorkflowStore) -> None:
