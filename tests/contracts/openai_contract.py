@@ -19,7 +19,8 @@ from tests.postgres import postgres
 
 HERE = Path(__file__).parent
 LOCK = HERE / "openai-2.lock"
-CACHE = HERE.parents[1] / ".reel" / "cache"
+ROOT = HERE.parents[1]
+CACHE = ROOT / ".reel" / "cache"
 MAJORS = ("2", "3")
 
 
@@ -55,11 +56,10 @@ def run(major: str, home: Path) -> dict[str, str]:
 
 
 def _run(major: str, base_url: str) -> dict[str, str]:
-    folder = client_folder(major)
-    path = {"PYTHONPATH": str(folder)} if folder else {}
+    folders = [str(folder) for folder in (client_folder(major), ROOT) if folder]
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", str(HERE / "openai_cases.py"), base_url],
-        env=os.environ | path,
+        [sys.executable, "-W", "ignore", "-m", "tests.contracts.openai_cases", base_url],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(folders)},
         capture_output=True,
         text=True,
         timeout=600,

@@ -4,11 +4,9 @@ methods, whose real ones are tested in tests/integration/test_tracking.py."""
 import json
 import subprocess
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from flows import lineage, takedown
@@ -22,40 +20,17 @@ from infra.releases import create_release, get_release, list_releases, restate
 from infra.search import by_words
 from infra.settings import Settings
 from infra.takedowns import list_takedowns
-from infra.tracking import ModelVersion
-
-MARK = b"nobody may see this again"
-SIZES = (9_000, 200_000, 3_000_000)  # stored inline, packed, and on its own
-BAD, GOOD, COPY = "b" * 64, "a" * 64, "c" * 64
-
-
-class Registry:
-    """Model versions in memory."""
-
-    def __init__(self) -> None:
-        self.known: dict[str, ModelVersion] = {}
-        self.champion = ""
-        self.answers = True
-
-    def add(self, release: str) -> None:
-        number = str(len(self.known) + 1)
-        tags = {"release": release, "recipe": "tiny"}
-        self.known[number] = ModelVersion(version=number, run_id="run", tags=tags, metrics={})
-
-    def versions(self) -> list[ModelVersion]:
-        if not self.answers:
-            raise InfrastructureError("no MLflow server answers; start it with: reel up")
-        return list(reversed(self.known.values()))
-
-    def version(self, version: str) -> ModelVersion:
-        return self.known[version]
-
-    def alias(self, alias: str) -> ModelVersion | None:
-        return self.known.get(self.champion) if alias == "champion" else None
-
-    def tag(self, version: str, name: str, value: str) -> None:
-        old = self.known[version]
-        self.known[version] = replace(old, tags={**old.tags, name: value})
+from tests.system.filled_lake import (
+    BAD,
+    COPY,
+    GOOD,
+    MARK,
+    SIZES,
+    Registry,
+    add_film,
+    clip_id_of,
+    random_bytes,
+)
 
 
 @pytest.fixture
@@ -74,66 +49,14 @@ def catalog(own_home: Settings) -> Iterator[Catalog]:
     found.close()
 
 
-def _bytes(seed: int, size: int, marked: bool) -> bytes:
-    data = bytearray(np.random.default_rng(seed).bytes(size))
-    if marked:
-        data[size // 2 : size // 2 + len(MARK)] = MARK
-    return bytes(data)
-
-
-def _clip_id(source_id: str, number: int) -> str:
-    return f"{number:08x}{source_id[:24]}"
-
-
-def _add(lake: Lake, source_id: str, uri: str, **more: Any) -> None:
-    """A film of three clips with bytes and latents."""
-    marked = source_id == BAD
-    ids = [_clip_id(source_id, number) for number in range(3)]
-    span = {"start_frame": 0, "end_frame": 48, "start_s": 0.0, "end_s": 2.0}
-    lake.write_clip_bytes(
-        {
-            clip_id: _bytes(number, size, marked)
-            for number, (clip_id, size) in enumerate(zip(ids, SIZES, strict=True))
-        }
-    )
-    lake.append(
-        "latents",
-        [{"clip_id": i, "vae_hash": "v", "latent": _bytes(9, 5_000, marked)} for i in ids],
-    )
-    told = f"by {MARK.decode() if marked else 'nobody'}"
-    lake.upsert(
-        "captions",
-        [
-            {"clip_id": i, "source": source, "version": version, "caption": f"{source} {told}",
-             "score": 0.5}
-            for i in ids
-            for source, version in (("coca", "c1"), ("coca", "c0"), ("facts", "1"))
-        ],
-    )  # fmt: skip
-    lake.upsert(
-        "clips",
-        [
-            {"clip_id": i, "source_id": source_id, "status": "accepted", "split": "train",
-             "caption": f"coca {told}", "caption_source": "coca", "caption_version": "c1",
-             "recipe": "r", **span}
-            for i in ids
-        ],
-    )  # fmt: skip
-    lake.upsert(
-        "sources",
-        [{"uri": uri, "source_id": source_id, "status": "accepted", "duplicate_of": None,
-          "recipe": "r", **more}],
-    )  # fmt: skip
-
-
 @pytest.fixture
 def lake(own_home: Settings, catalog: Catalog, registry: Registry) -> Lake:
     """Releases r1 (good, bad) and r2 (a worse copy of bad besides), a model of each; then one more
     clip of good, in no release."""
     found = Lake(own_home.lake_uri)
     found.ensure()
-    _add(found, GOOD, "file:///films/good.mp4", licence="CC0")
-    _add(found, BAD, "file:///films/bad%20one.mp4")
+    add_film(found, GOOD, "file:///films/good.mp4", licence="CC0")
+    add_film(found, BAD, "file:///films/bad%20one.mp4")
     create_release(found, catalog, fingerprints={"ingest": "f"}, name="r1")
     found.upsert(
         "sources",
@@ -152,7 +75,7 @@ def _marked_files(lake: Lake) -> list[str]:
 
 
 def test_a_clip_is_followed_both_ways(lake: Lake, own_home: Settings) -> None:
-    clip_id = _clip_id(GOOD, 1)
+    clip_id = clip_id_of(GOOD, 1)
     found = lineage.trace(own_home, clip_id[:12])
     assert found["kind"] == "clip"
     assert found["source"]["uri"] == "file:///films/good.mp4"
@@ -236,8 +159,8 @@ def test_a_takedown_leaves_no_byte_on_disk(
         for table in ("clips", "captions", "clip_bytes", "latents"):
             ids = lake.read(table, ["clip_id"], release=release)["clip_id"].to_pylist()
             assert not any(clip_id.endswith("b" * 24) for clip_id in ids), (table, release)
-        left = {i: _bytes(n, s, False) for n, (i, s) in enumerate(
-            zip([_clip_id(GOOD, number) for number in range(3)], SIZES, strict=True)
+        left = {i: random_bytes(n, s, False) for n, (i, s) in enumerate(
+            zip([clip_id_of(GOOD, number) for number in range(3)], SIZES, strict=True)
         )}  # fmt: skip
         assert lake.read_clip_bytes(list(left), release) == left
     assert lake.count("sources", f"source_id = '{BAD}'", "r1") == 0
@@ -264,8 +187,8 @@ def test_a_takedown_leaves_no_index_that_knows_the_film(lake: Lake, own_home: Se
 
 
 def test_a_takedown_names_films_that_show_some_of_it(lake: Lake, own_home: Settings) -> None:
-    best = _clip_id(GOOD, 0)
-    lake.upsert("clips", [{"clip_id": _clip_id(BAD, 2), "duplicate_of": best}])
+    best = clip_id_of(GOOD, 0)
+    lake.upsert("clips", [{"clip_id": clip_id_of(BAD, 2), "duplicate_of": best}])
     done = takedown.take_down(own_home, BAD)
     assert done.copies == {GOOD: 1}
     assert f"film {GOOD[:16]} holds 1 clips that show the same" in "\n".join(takedown.report(done))
@@ -276,8 +199,8 @@ def test_after_a_takedown_no_clip_is_the_duplicate_of_an_erased_one(
     lake: Lake, own_home: Settings, catalog: Catalog
 ) -> None:
     """A and B also show the same as one another; C was like them by way of the erased clip."""
-    erased = _clip_id(BAD, 0)
-    a, b, c = (_clip_id(GOOD, number) for number in range(3))
+    erased = clip_id_of(BAD, 0)
+    a, b, c = (clip_id_of(GOOD, number) for number in range(3))
     rows = [
         (erased, None, [], 640), (a, erased, [erased], 64), (b, erased, [a, erased], 320),
         (c, erased, [erased], 64),
@@ -366,14 +289,14 @@ def test_a_takedown_that_was_cut_short_is_completed(
 def test_a_second_takedown_does_not_disturb_the_first(
     lake: Lake, own_home: Settings, catalog: Catalog
 ) -> None:
-    _add(lake, "d" * 64, "file:///films/late.mp4")
+    add_film(lake, "d" * 64, "file:///films/late.mp4")
     create_release(lake, catalog, fingerprints={}, name="r3")
     takedown.take_down(own_home, BAD)
-    lake.upsert("clips", [{"clip_id": _clip_id(GOOD, 0), "caption": "changed"}])
+    lake.upsert("clips", [{"clip_id": clip_id_of(GOOD, 0), "caption": "changed"}])
     takedown.take_down(own_home, "d" * 64)
     assert [get_release(catalog, name).counts["clips"] for name in ("r1", "r2", "r3")] == [3] * 3
-    assert lake.read_clip_bytes([_clip_id(GOOD, 2)], "r1") == {
-        _clip_id(GOOD, 2): _bytes(2, SIZES[2], False)
+    assert lake.read_clip_bytes([clip_id_of(GOOD, 2)], "r1") == {
+        clip_id_of(GOOD, 2): random_bytes(2, SIZES[2], False)
     }
     assert lake.count("clips", "caption = 'changed'") == 1
     assert lake.count("clips", "caption = 'changed'", "r3") == 0
@@ -384,8 +307,8 @@ def test_a_release_older_than_a_column_is_read_and_restated_and_taken_down(
 ) -> None:
     lake = Lake(own_home.lake_uri)
     lake.ensure()
-    _add(lake, GOOD, "file:///films/good.mp4")
-    _add(lake, BAD, "file:///films/bad%20one.mp4")
+    add_film(lake, GOOD, "file:///films/good.mp4")
+    add_film(lake, BAD, "file:///films/bad%20one.mp4")
     newer = ["static_share", "caption_version", "near_duplicates", "duplicate_recipe"]
     lake.dataset("clips").drop_columns(newer)
     lake.dataset("sources").drop_columns(["interlaced", "tags"])
@@ -402,12 +325,12 @@ def test_a_release_older_than_a_column_is_read_and_restated_and_taken_down(
         assert release.counts["clips"] == 3
         assert release.content_hash == lake.content_hash(name)
         rows = lake.read("clips", ["static_share", "clip_id", *newer[1:]], release=name).to_pylist()
-        assert {row["clip_id"] for row in rows} == {_clip_id(GOOD, number) for number in range(3)}
+        assert {row["clip_id"] for row in rows} == {clip_id_of(GOOD, number) for number in range(3)}
         assert {row[column] for row in rows for column in newer} == {None}
     assert "static_share" not in lake.read("clips", release="old").column_names
     assert lake.read("clips", ["static_share"], release="old").num_rows == 3
     assert lineage.trace(own_home, "old")["withdrawn"][0]["source_id"] == BAD
-    assert lineage.trace(own_home, _clip_id(GOOD, 1))["releases"].keys() == {"old", "new"}
+    assert lineage.trace(own_home, clip_id_of(GOOD, 1))["releases"].keys() == {"old", "new"}
 
 
 def test_caches_of_what_was_withdrawn_go(lake: Lake, own_home: Settings) -> None:
@@ -418,8 +341,8 @@ def test_caches_of_what_was_withdrawn_go(lake: Lake, own_home: Settings) -> None
         (training / f"{name}.bin").write_bytes(MARK)
     for folder in ("vae-r1-01234567-01234567-0", "dit-r2-0123456789abcdef", "dit-r22-" + "0" * 16):
         write_json(training / folder / "done.json", {})
-    write_json(home / "captioner/one/captioner.json", {"labelled": [f"{_clip_id(BAD, 0)}:ff"]})
-    write_json(home / "captioner/two/captioner.json", {"labelled": [f"{_clip_id(GOOD, 0)}:ff"]})
+    write_json(home / "captioner/one/captioner.json", {"labelled": [f"{clip_id_of(BAD, 0)}:ff"]})
+    write_json(home / "captioner/two/captioner.json", {"labelled": [f"{clip_id_of(GOOD, 0)}:ff"]})
     (home / "fetched").mkdir()
     takedown.take_down(own_home, BAD)
     left = {path.name for path in (*training.iterdir(), *(home / "captioner").iterdir())}
