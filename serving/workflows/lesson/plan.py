@@ -54,8 +54,8 @@ def _words(value: str) -> str:
     return text
 
 
-Label = Annotated[Line, Field(min_length=1)]
 Words = Annotated[Prompt, AfterValidator(_words)]
+Label = Annotated[Line, AfterValidator(_words)]
 Language = Annotated[str, Field(max_length=40), AfterValidator(_language)]
 WebAddress = Annotated[str, Field(max_length=2000), AfterValidator(_web_address)]
 
