@@ -34,6 +34,7 @@ class StepCache:
     """What one video remembers through one call of the sampler.
 
     `whole` and `reused` count documents whose other blocks ran, and those whose did not.
+    fresh: the step that was made last ran whole.
     first_nD, rest_nD: what the first block and the others added when they last ran whole.
     lengths: rows of the documents that these are of.
     """
@@ -41,6 +42,7 @@ class StepCache:
     def __init__(self, threshold: float, steps: int) -> None:
         self.threshold, self.steps = threshold, steps
         self.whole = self.reused = self.step = 0
+        self.fresh = True
         self.lengths: tuple[int, ...] = ()
         self.first_nD = self.rest_nD = torch.empty(0)
 
@@ -91,7 +93,8 @@ def through(
     for video, (cache, own) in enumerate(zip(caches, theirs, strict=True)):
         if cache is None:
             continue
-        if run[video]:
+        cache.fresh = run[video]
+        if cache.fresh:
             cache.whole += len(own)
             first, rest = (torch.cat([v[spans[i]] for i in own]) for v in (first_ND, rest_ND))
             cache.keep(first, rest, lengths[video])
