@@ -65,7 +65,7 @@ class EvaluationRecipe:
     """Held-out clips, at most."""
     task_clips: int = 16
     """Of these, for the loss of each further task."""
-    given_clips: int = 8
+    given_clips: int = 4
     """Of these, for how what each task gives comes back."""
     videos: int = 48
     """Videos made from the captions of held-out clips."""
