@@ -2,16 +2,21 @@
 32, guidance folded in.
 
 The teacher's sampler walks from noise to latents once for each lesson, and its states at the
-student's few timesteps are kept. The student, a copy of the teacher to begin with, learns the mean
-velocity from each kept state to the next. So its plain Euler steps land where the teacher's many
-steps do: progressive distillation (Salimans and Ho, 2022) in one stage, on a guided teacher (Meng
-et al., 2023), along the very paths that are walked when sampling. The student is a bundle like any
-other: the same network, sampler and tasks, with another sampler recipe.
+student's few timesteps are kept. The student, a copy of the teacher to begin with, walks from the
+same noise by itself and learns the mean velocity from each state that it comes to, to the teacher's
+next one. So its plain Euler steps land where the teacher's many steps do: progressive distillation
+(Salimans and Ho, 2022) in one stage, on a guided teacher (Meng et al., 2023). The student is a
+bundle like any other: the same network, sampler and tasks, with another sampler recipe.
+
+How many lessons there are decides what a student is worth. Of 768, gone through five times, it knew
+the demo's by heart: its error on others was twice as large, and it followed 85 % of the prompts
+where its teacher follows 94 %; of 2048, gone through three times, 89 %.
 
 Shapes: K steps of the student, G latent frames, C channels, h w latent positions.
 """
 
 import copy
+import itertools
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,14 +29,14 @@ from torch import Generator, Tensor
 from infra.errors import InputError
 from infra.recipes import fingerprint
 from modeling.bundle import Bundle
+from modeling.dit import DiT
 from modeling.documents import grid_of
 from modeling.latents import LatentClip
-from modeling.noise import sample_given
+from modeling.noise import over_latents, sample_given
 from modeling.recipes import ModelRecipe, OptimizerRecipe
-from modeling.sampler import SamplerRecipe, Task, sample, schedule
-from modeling.text import NULL, token_tensor
-from modeling.train_dit import Sample, dit_loss
-from modeling.trainer import Trainer, rng
+from modeling.sampler import SamplerRecipe, Task, guided_velocities, sample, schedule
+from modeling.text import NULL, CaptionEncoder, token_tensor
+from modeling.trainer import Summed, Trainer, rng
 
 LESSONS_PER_FILE = 64
 FLAVOUR = "few-step"
@@ -39,16 +44,16 @@ FLAVOUR = "few-step"
 
 @dataclass(frozen=True, kw_only=True)
 class DistillRecipe:
-    """How a student is made: five minutes of one core for the demo's 2.5 M parameters."""
+    """How a student is made: a quarter of an hour of one core for the demo's 2.5 M parameters."""
 
     steps: int = 4
     """Of the student's sampler; `teacher_steps` is a multiple."""
     teacher_steps: int = 16
-    lessons: int = 768
-    optimizer: OptimizerRecipe = field(
+    lessons: int = 3072
+    optimizer: OptimizerRecipe = field(  # `batch` counts lessons, of all their steps
         default_factory=lambda: OptimizerRecipe(
-            steps=240,
-            batch=64,
+            steps=480,
+            batch=16,
             learning_rate=1e-3,
             muon_learning_rate=2e-3,
             warmup_steps=10,
@@ -152,27 +157,45 @@ def _task(
 
 
 class LessonMaker:
-    """Draws a student's batches: a random step of a random lesson, and the velocity it asks for."""
+    """Draws a student's batches: random lessons, `batch` of the recipe at a time."""
 
     def __init__(self, lessons: Sequence[Lesson], recipe: ModelRecipe) -> None:
-        self.lessons, self.fps = lessons, recipe.data.fps
-        self.batch = recipe.dit.optimizer.batch
-        self.times = schedule(recipe.dit.sampler).tolist()
+        self.lessons, self.batch = lessons, recipe.dit.optimizer.batch
 
-    def __call__(self, generator: Generator) -> list[Sample]:
+    def __call__(self, generator: Generator) -> list[Lesson]:
         picked = torch.randint(len(self.lessons), (self.batch,), generator=generator).tolist()
-        steps = torch.randint(len(self.times) - 1, (self.batch,), generator=generator).tolist()
-        return [
-            self._sample(self.lessons[index], step)
-            for index, step in zip(picked, steps, strict=True)
-        ]
+        return [self.lessons[index] for index in picked]
 
-    def _sample(self, lesson: Lesson, step: int) -> Sample:
-        here, there = lesson.states_KGChw[step : step + 2]
-        now, following = self.times[step : step + 2]
-        timesteps = torch.full(lesson.given_Gyx.shape, now).masked_fill(lesson.given_Gyx, 0)
-        velocity = (there - here) / (following - now)
-        return Sample(here, velocity, timesteps, lesson.given_Gyx, lesson.tokens, self.fps)
+
+def walk_error(
+    network: DiT, text: CaptionEncoder, lessons: Sequence[Lesson], recipe: ModelRecipe
+) -> Summed:
+    """Squared velocity error along the student's own walk from each lesson's noise, over all values
+    that are asked for in its K steps.
+
+    What is right is the velocity from the state that the student came to, to the teacher's next
+    one. So it learns from the states that it will see (DAgger, Ross et al., 2011), and to make good
+    what its earlier steps did. No gradient goes back through the steps.
+    """
+    sampler, device = recipe.dit.sampler, network.kind.device
+    with torch.no_grad():
+        texts = [text(token_tensor(lesson.tokens).to(device)) for lesson in lessons]
+    tasks = [
+        Task(lesson.states_KGChw[0].to(device), lesson.given_Gyx, words, words, recipe.data.fps, 0)
+        for lesson, words in zip(lessons, texts, strict=True)
+    ]
+    recipes, states = [sampler] * len(tasks), [task.latents_GChw for task in tasks]
+    errors: list[Tensor] = []
+    for step, (now, following) in enumerate(itertools.pairwise(schedule(sampler).tolist())):
+        velocities = guided_velocities(network, tasks, states, [now] * len(tasks), recipes)
+        for index, (task, lesson) in enumerate(zip(tasks, lessons, strict=True)):
+            state, velocity = states[index], velocities[index]
+            right = (lesson.states_KGChw[step + 1].to(device) - state) / (following - now)
+            asked = over_latents(~task.given_Gyx, state).expand_as(state)
+            errors.append((velocity - right)[asked])
+            states[index] = task.keep_given(state + (following - now) * velocity.detach())
+    error = torch.cat(errors)
+    return Summed(error.square().sum(), error.numel())
 
 
 def student_trainer(
@@ -183,13 +206,14 @@ def student_trainer(
     *,
     seed: int,
     checkpoint_s: float,
-) -> Trainer[list[Sample]]:
+) -> Trainer[list[Lesson]]:
     """Trains a copy of the teacher's network, "dit"; its text encoder stays as it is."""
     network = copy.deepcopy(teacher.dit).train().requires_grad_(True)
+    made = student_recipe(teacher.recipe, recipe)
     return Trainer(
         {"dit": network},
-        LessonMaker(lessons, student_recipe(teacher.recipe, recipe)),
-        lambda samples, _generator: dit_loss(network, teacher.text, samples),
+        LessonMaker(lessons, made),
+        lambda lessons, _generator: walk_error(network, teacher.text, lessons, made),
         recipe.optimizer,
         folder,
         seed=seed,

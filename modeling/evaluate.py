@@ -3,6 +3,7 @@
 Every number comes with its count; the promotion gate reads the same table as people do.
 
     heldout.py        velocity loss by timestep and by task, VAE
+    fidelity.py       what each task gives, as it comes back
     oracles.py        a judge of your own domain, by captions
     word_features.py  features trained on the release; frechet.py, extractors.py: distances by them
     drift.py          long videos, window by window
@@ -24,6 +25,7 @@ from modeling.data import Clip, to_float, to_pixels
 from modeling.drift import drift_measures
 from modeling.evaluation_recipe import EvaluationRecipe
 from modeling.extractors import extractor_measures, frechet_measures
+from modeling.fidelity import fidelity_measures
 from modeling.generate import Generator
 from modeling.heldout import heldout_losses, spread, training_clips_loss, vae_psnr
 from modeling.latents import LatentClip
@@ -68,13 +70,14 @@ def evaluate_bundle(
     rows: list[Measure] = []
     held = spread(evidence.held, recipe.clips)
     on_progress("loss on held-out clips")
+    latents = spread(evidence.held_latents, recipe.clips)
     if "teacher" not in bundle.manifest:  # of a few-step student's mean velocities it says nothing
-        latents = spread(evidence.held_latents, recipe.clips)
         rows += heldout_losses(bundle, latents, recipe)
         rows.append(training_clips_loss(bundle, evidence.training_latents, recipe))
     rows.append(vae_psnr(bundle, held))
     on_progress("given frames")
     rows.append(image_to_video_psnr(bundle, held[:GIVEN_CLIPS]))
+    rows += fidelity_measures(bundle, latents, recipe)
     on_progress("videos")
     shown = spread(held, recipe.videos)
     made = make_videos(bundle, shown)
@@ -180,12 +183,17 @@ def with_steps(bundle: Bundle, steps: int) -> Bundle:
 def image_to_video_psnr(bundle: Bundle, clips: Sequence[Clip]) -> Measure:
     """First frame shown when a picture is given, against that picture through the VAE."""
     generator, values = Generator(bundle), []
-    for number, clip in enumerate(clips):
-        frame = clip.frames_THWC[:1]
-        shown = generator.decoded_window(_request(generator, clip, number, given=frame))[:1]
+    frames = [clip.frames_THWC[:1] for clip in clips]
+    shown = generator.decoded_windows(
+        [
+            _request(generator, clip, number, given=frame)
+            for number, (clip, frame) in enumerate(zip(clips, frames, strict=True))
+        ]
+    )
+    for frame, video in zip(frames, shown, strict=True):
         with torch.no_grad():
             expected = bundle.vae.decode(bundle.vae.encode(to_float(frame)[None]))[0]
-        values.append(psnr_db(to_float(shown), to_float(to_pixels(expected))))
+        values.append(psnr_db(to_float(video[:1]), to_float(to_pixels(expected))))
     note = "given frame as generated, against its own reconstruction; lowest of all"
     return Measure("image_to_video_psnr_db", float(np.min(values)), len(values), note)
 

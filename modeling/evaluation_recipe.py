@@ -8,11 +8,18 @@ Metric = Literal["frechet", "text", "consistency"]
 
 @dataclass(frozen=True, kw_only=True)
 class TaskRecipe:
-    """A task is a pattern of given latent frames: how many at the clip's start and at its end."""
+    """A task is a pattern of what is given: latent frames at the clip's start and at its end, and a
+    part of every frame.
+
+    box: share of the sides of a box in the middle of each frame that is given; 0 gives none.
+    outside: all but that box is given.
+    """
 
     name: str
     first: int = 0
     last: int = 0
+    box: float = 0.0
+    outside: bool = False
     image: bool = False
     """Of the clip's first frame alone."""
 
@@ -22,6 +29,9 @@ TASKS = (
     TaskRecipe(name="first_frame", first=1),
     TaskRecipe(name="head", first=2),
     TaskRecipe(name="tail", last=2),
+    TaskRecipe(name="ends", first=1, last=1),
+    TaskRecipe(name="inside", box=0.5, outside=True),
+    TaskRecipe(name="outside", box=0.5),
     TaskRecipe(name="image", image=True),
 )
 
@@ -55,6 +65,8 @@ class EvaluationRecipe:
     """Held-out clips, at most."""
     task_clips: int = 16
     """Of these, for the loss of each further task."""
+    given_clips: int = 4
+    """Of these, for how what each task gives comes back."""
     videos: int = 48
     """Videos made from the captions of held-out clips."""
     tasks: tuple[TaskRecipe, ...] = TASKS

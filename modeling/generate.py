@@ -13,7 +13,7 @@ from modeling.data import nearest_size, to_pixels
 from modeling.generation import Generation
 from modeling.large_image import LargeImage
 from modeling.rollout import Rollout
-from modeling.sampler import SamplerRecipe, advance, sample
+from modeling.sampler import SamplerRecipe, Sampling, advance
 from modeling.tasks import Frames, Request
 from modeling.workload import packed_batch
 
@@ -146,12 +146,20 @@ class Generator:
                 video += generation.frames()
         return [np.concatenate(video) for video in videos]
 
-    def decoded_window(self, request: Request) -> Frames:
-        """The first window as the VAE decodes it, given frames too: what conditioning came to."""
-        task = Rollout(self.bundle, request).task()
-        assert task is not None
-        (latents,) = sample(self.bundle.dit, [task], self._sampler(request))
-        return to_pixels(self.bundle.vae.decode(latents[None])[0])
+    def decoded_windows(self, requests: Sequence[Request]) -> list[Frames]:
+        """The first window of each as the VAE decodes it, given frames too: what conditioning came
+        to. They are made side by side."""
+        tasks = [Rollout(self.bundle, request).task() for request in requests]
+        samplings = [
+            Sampling(task, self._sampler(request))
+            for task, request in zip(tasks, requests, strict=True)
+            if task is not None
+        ]
+        while waiting := [one for one in samplings if not one.done][:WINDOWS_PER_CALL]:
+            advance(self.bundle.dit, waiting)
+        decoded = (self.bundle.vae.decode(one.state_GChw[None])[0] for one in samplings)
+        with torch.no_grad():
+            return [to_pixels(video) for video in decoded]
 
     def _sampler(self, request: Request) -> SamplerRecipe:
         base = self.bundle.recipe.dit.sampler

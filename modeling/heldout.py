@@ -9,9 +9,11 @@ from torch import Tensor
 
 from modeling.bundle import Bundle
 from modeling.data import Clip, to_float
+from modeling.documents import grid_of
 from modeling.evaluation_recipe import EvaluationRecipe, TaskRecipe
 from modeling.latents import LatentClip
 from modeling.measure import Measure, mean_of
+from modeling.noise import Grid
 from modeling.train_dit import dit_loss, noised
 from modeling.train_vae import psnr_db
 from modeling.trainer import rng
@@ -32,10 +34,10 @@ def heldout_losses(
         by_time = losses(bundle, some, recipe.timesteps, task)
         name = "heldout_loss" if task is recipe.tasks[0] else f"heldout_loss_{task.name}"
         times = ", ".join(map(str, recipe.timesteps))
-        note = f"velocity error at t = {times}; {_told(task)}"
+        note = f"velocity error at t = {times}; {told(task)}"
         rows.append(Measure(name, float(np.mean(by_time)), len(some), note))
         rows += [
-            Measure(f"{name}_t{time}", loss, len(some), f"at t = {time}; {_told(task)}", key=False)
+            Measure(f"{name}_t{time}", loss, len(some), f"at t = {time}; {told(task)}", key=False)
             for time, loss in zip(recipe.timesteps, by_time, strict=True)
         ]
     return rows
@@ -65,7 +67,7 @@ def losses(
             samples = []
             for clip in part:
                 latents = clip.windows_WGChw[0][:1] if task.image else clip.windows_WGChw[0]
-                given = given_frames(task, len(latents)).view(-1, 1, 1)
+                given = given_patches(task, grid_of(latents, bundle.dit.config))
                 times = torch.full(given.shape, timestep).masked_fill(given, 0)
                 tokens = bundle.tokenizer.encode(clip.caption)
                 samples.append(
@@ -76,13 +78,24 @@ def losses(
     return found
 
 
-def given_frames(task: TaskRecipe, frames: int) -> Tensor:
-    """Which of a clip's latent frames the task gives, (G,) bool; the last asked for stays."""
+def given_patches(task: TaskRecipe, grid: Grid) -> Tensor:
+    """What of a clip the task gives, bool, (G, 1, 1) or (G, y, x); never all of it."""
+    frames, rows, columns = grid
     index = torch.arange(frames)
-    given = (index < task.first) | (index >= frames - task.last)
-    if given.all():
+    given = ((index < task.first) | (index >= frames - task.last)).view(-1, 1, 1)
+    if task.box:
+        inside = _middle(rows, task.box)[:, None] & _middle(columns, task.box)
+        given = given | (~inside if task.outside else inside)
+    if given.all():  # the last asked for stays
         given[task.first - 1 if task.first else 0] = False
     return given
+
+
+def _middle(side: int, share: float) -> Tensor:
+    """The middle patches of a side, at least one."""
+    length = max(1, round(share * side))
+    index = torch.arange(side) - (side - length) // 2
+    return (index >= 0) & (index < length)
 
 
 @torch.no_grad()
@@ -102,8 +115,13 @@ def spread(items: Sequence[T], count: int) -> list[T]:
     return [items[index * len(items) // count] for index in range(count)]
 
 
-def _told(task: TaskRecipe) -> str:
+def told(task: TaskRecipe) -> str:
+    """The task's pattern in words."""
     if task.image:
         return "single frames"
     parts = [f"first {task.first}"] * bool(task.first) + [f"last {task.last}"] * bool(task.last)
-    return f"given: the {' and '.join(parts)} latent frames" if parts else "nothing given"
+    given = [f"the {' and '.join(parts)} latent frames"] if parts else []
+    if task.box:
+        what = "all but a box" if task.outside else "a box"
+        given.append(f"{what} of {task.box:.0%} of the sides")
+    return f"given: {', '.join(given)}" if given else "nothing given"

@@ -104,7 +104,8 @@ class Sampling:
     """One task on its way from noise to latents.
 
     state_GChw: the latents as they are; step: how many steps were made.
-    before_GChw: the last step's velocity, once there is one.
+    before_GChw: the velocity of the last step that the whole network made, once there is one;
+        before_step: which that was.
     """
 
     def __init__(self, task: Task, recipe: SamplerRecipe) -> None:
@@ -112,7 +113,7 @@ class Sampling:
         self.times: list[float] = schedule(recipe, task.start).tolist()
         self.state_GChw = initial_state(task)
         self.before_GChw: Tensor | None = None
-        self.step = 0
+        self.before_step = self.step = 0
         threshold = recipe.cache_threshold
         self.cache = StepCache(threshold, recipe.steps) if threshold else None
 
@@ -129,13 +130,18 @@ class Sampling:
         return len(task.text_LD) + patches + guided * (len(task.negative_LD) + patches)
 
     def move(self, velocity_GChw: Tensor) -> None:
-        """Make the step that this velocity says."""
+        """Make the step that this velocity says.
+
+        The line of the second-order solver goes through velocities of the whole network alone:
+        from a reused one to the next, the step would be the error's and not the velocity's.
+        """
         now, following = self.times[self.step : self.step + 2]
         slope = velocity_GChw
-        if self.recipe.solver == "adams" and self.before_GChw is not None:
-            last, coming = self.times[self.step - 1] - now, now - following
-            (slope,) = extrapolated([self.before_GChw], [velocity_GChw], [last], [coming])
-        self.before_GChw = velocity_GChw
+        if self.cache is None or self.cache.fresh:
+            if self.recipe.solver == "adams" and self.before_GChw is not None:
+                last, coming = self.times[self.before_step] - now, now - following
+                (slope,) = extrapolated([self.before_GChw], [velocity_GChw], [last], [coming])
+            self.before_GChw, self.before_step = velocity_GChw, self.step
         self.state_GChw = self.task.keep_given(self.state_GChw + (following - now) * slope)
         self.step += 1
 
@@ -150,6 +156,7 @@ class Sampling:
         found = {"state": self.state_GChw, "step": torch.tensor(self.step)}
         if self.before_GChw is not None:
             found["before"] = self.before_GChw
+            found["before_step"] = torch.tensor(self.before_step)
         if self.cache is not None and self.cache.lengths:
             found["cache_first"], found["cache_rest"] = self.cache.first_nD, self.cache.rest_nD
             found["cache_lengths"] = torch.tensor(self.cache.lengths)
@@ -170,6 +177,7 @@ class Sampling:
         self.step, self.state_GChw = step, state.to(self.state_GChw)
         before = tensors.get("before")
         self.before_GChw = None if before is None else before.to(self.state_GChw.device)
+        self.before_step = int(tensors.get("before_step", step - 1))
         if self.cache is not None:
             self.cache.step = step
             if "cache_first" in tensors:

@@ -91,11 +91,15 @@ def sampled_by(model: Bundle, sampler: SamplerRecipe) -> Bundle:
 
 def videos(model: Bundle, asked: Sequence[Prompt], num_frames: int = 0) -> list[Frames]:
     """One window for each prompt, or so many frames, all side by side."""
-    generator = Generator(model)
-    requests = []
+    return Generator(model).generate_many(requests(model, asked, num_frames))
+
+
+def requests(model: Bundle, asked: Sequence[Prompt], num_frames: int = 0) -> list[Request]:
+    """Of one window for each prompt, or of so many frames."""
+    generator, made = Generator(model), []
     for prompt in asked:
         height, width = generator.native_size(*prompt.shape)
-        requests.append(
+        made.append(
             Request(
                 prompt=prompt.text,
                 num_frames=num_frames or generator.data.num_frames,
@@ -104,7 +108,7 @@ def videos(model: Bundle, asked: Sequence[Prompt], num_frames: int = 0) -> list[
                 seed=prompt.seed,
             )
         )
-    return generator.generate_many(requests)
+    return made
 
 
 def right(made: Sequence[Frames], asked: Sequence[Prompt]) -> list[float]:

@@ -8,16 +8,17 @@ from infra.errors import InputError
 from modeling.bundle import Bundle, load_bundle, save_bundle
 from modeling.distill import (
     DistillRecipe,
-    LessonMaker,
     student_recipe,
     student_trainer,
     walk,
+    walk_error,
     write_lessons,
 )
 from modeling.latents import LatentClip
 from modeling.noise import over_latents
 from modeling.recipes import OptimizerRecipe
-from modeling.sampler import schedule
+from modeling.sampler import Sampling, Task, advance, schedule
+from modeling.text import token_tensor
 from modeling.trainer import rng
 from tests.unit.modeling.small import CHANNELS, small_bundle
 
@@ -58,24 +59,43 @@ def test_what_cannot_be_distilled_is_refused(teacher: Bundle) -> None:
         student_recipe(teacher.recipe, uneven)
 
 
-def test_steps_along_a_lessons_velocities_land_where_the_teacher_does(
+def test_a_lesson_is_the_teachers_walk_at_the_students_timesteps(
     teacher: Bundle, clips: list[LatentClip]
 ) -> None:
     lessons = walk(teacher, clips, RECIPE, rng(0, 0), 24)
-    recipe = student_recipe(teacher.recipe, RECIPE)
-    maker, times = LessonMaker(lessons, recipe), schedule(recipe.dit.sampler).tolist()
     assert any(lesson.given_Gyx.any() for lesson in lessons)
     for lesson in lessons:
-        state = lesson.states_KGChw[0]
-        for step in range(RECIPE.steps):
-            sample = maker._sample(lesson, step)
-            assert torch.equal(sample.noisy_GChw, lesson.states_KGChw[step])
-            assert not sample.timesteps_Gyx[lesson.given_Gyx].any()
-            state = state + (times[step + 1] - times[step]) * sample.velocity_GChw
-        torch.testing.assert_close(state, lesson.states_KGChw[-1], rtol=1e-4, atol=1e-4)
         first = lesson.states_KGChw[0]
+        assert len(lesson.states_KGChw) == RECIPE.steps + 1
         given = over_latents(lesson.given_Gyx, first).expand_as(first)
         assert all(torch.equal(state[given], first[given]) for state in lesson.states_KGChw)
+        assert not torch.equal(lesson.states_KGChw[1], first)
+
+
+def test_a_students_error_is_how_far_its_own_walk_is_from_its_teachers(
+    teacher: Bundle, clips: list[LatentClip]
+) -> None:
+    """Each step's distance in all that was asked for, over the step's length."""
+    recipe = student_recipe(teacher.recipe, RECIPE)
+    lessons = walk(teacher, clips, RECIPE, rng(0, 0), 12)
+    with torch.no_grad():
+        found = walk_error(teacher.dit, teacher.text, lessons, recipe)
+    expected, values = 0.0, 0
+    sampler = recipe.dit.sampler
+    times = schedule(sampler).tolist()
+    for lesson in lessons:
+        with torch.no_grad():
+            words = teacher.text(token_tensor(lesson.tokens))
+        start = lesson.states_KGChw[0]
+        walking = Sampling(Task(start, lesson.given_Gyx, words, words, 8.0, 0), sampler)
+        walking.state_GChw = start
+        for now, following, right in zip(times, times[1:], lesson.states_KGChw[1:], strict=False):
+            advance(teacher.dit, [walking])
+            apart = (walking.state_GChw - right) / (following - now)
+            expected += float(apart.square().sum())
+            values += int(over_latents(~lesson.given_Gyx, right).expand_as(right).sum())
+    assert found.values == values
+    assert float(found.total) == pytest.approx(expected, rel=1e-3)
 
 
 def test_lessons_that_are_there_are_not_walked_again(

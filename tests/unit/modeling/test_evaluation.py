@@ -14,14 +14,15 @@ from modeling.drift import drift_measures, windows_of
 from modeling.evaluate import Evidence, evaluate_bundle
 from modeling.evaluation_recipe import EvaluationRecipe, ExtractorRecipe, TaskRecipe
 from modeling.extractors import features, frechet_measures
+from modeling.fidelity import fidelity_measures
 from modeling.frechet import frechet_distance
-from modeling.heldout import given_frames, losses
+from modeling.heldout import given_patches, losses
 from modeling.latents import LatentClip, encode_windows
 from modeling.measure import mean_of
 from modeling.memorisation import memorisation_measures
 from modeling.oracles import Frames, oracle_measures, scores
 from modeling.word_features import NUM_FRAMES, WordNetwork, train, vocabulary
-from tests.unit.modeling.small import moving_clip, small_bundle
+from tests.unit.modeling.small import CHANNELS, moving_clip, small_bundle
 
 COLOURS = {"red": (220, 40, 40), "green": (40, 200, 60), "blue": (40, 60, 220)}
 
@@ -211,8 +212,40 @@ def test_drift_is_counted_from_a_videos_first_window() -> None:
 def test_a_task_gives_the_frames_it_names_and_always_asks_for_one(
     first: int, last: int, expected: str
 ) -> None:
-    given = given_frames(TaskRecipe(name="any", first=first, last=last), 4)
-    assert "".join("x" if one else "." for one in given) == expected
+    given = given_patches(TaskRecipe(name="any", first=first, last=last), (4, 2, 3))
+    assert "".join("x" if one else "." for one in given.flatten()) == expected
+
+
+@pytest.mark.parametrize(
+    ("task", "rows", "expected"),
+    [
+        (TaskRecipe(name="in", box=0.5), 4, ".... .xx. .xx. ...."),
+        (TaskRecipe(name="out", box=0.5, outside=True), 4, "xxxx x..x x..x xxxx"),
+        (TaskRecipe(name="small", box=0.1, outside=True), 1, "x.xx"),
+    ],
+)
+def test_a_task_gives_a_box_in_the_middle_of_every_frame_or_all_but_it(
+    task: TaskRecipe, rows: int, expected: str
+) -> None:
+    for frame in given_patches(task, (3, rows, 4)):
+        assert " ".join("".join("x" if one else "." for one in row) for row in frame) == expected
+    assert not given_patches(TaskRecipe(name="all", box=1), (3, 4, 4))[0].any()
+
+
+def test_what_is_given_comes_back_as_far_as_its_decoder_sees_nothing_else() -> None:
+    """Exactly, where nothing was made before it; and each task is a row, of given pixels alone."""
+    bundle = small_bundle()
+    clips = [LatentClip(f"{n}", "a", torch.randn(1, 4, CHANNELS, 6, 6)) for n in range(3)]
+    recipe = EvaluationRecipe(given_clips=2)
+    rows = {row.name: row for row in fidelity_measures(bundle, clips, recipe)}
+    names = ["first_frame", "head", "tail", "ends", "inside", "outside"]
+    assert list(rows) == [f"given_psnr_db_{name}" for name in names]
+    assert all(row.n == 2 and np.isfinite(row.value) for row in rows.values())
+    for name in ("first_frame", "head"):
+        assert rows[f"given_psnr_db_{name}"].value > 100
+    assert rows["given_psnr_db_tail"].value < rows["given_psnr_db_head"].value
+    assert "first 1 and last 1 latent frames; these alone" in rows["given_psnr_db_ends"].note
+    assert "all but a box of 50% of the sides" in rows["given_psnr_db_inside"].note
 
 
 def test_losses_are_of_the_asked_frames_alone_and_always_the_same() -> None:
@@ -272,7 +305,9 @@ def test_the_table_has_every_number_and_a_student_no_loss(
     names = {row.name for row in rows}
     assert len(names) == len(rows)
     expected = """heldout_loss heldout_loss_t0.5 heldout_loss_head heldout_loss_tail
-        heldout_loss_image training_clips_loss vae_psnr_db image_to_video_psnr_db oracle_accuracy
+        heldout_loss_image heldout_loss_ends heldout_loss_inside heldout_loss_outside
+        given_psnr_db_ends given_psnr_db_inside training_clips_loss vae_psnr_db
+        image_to_video_psnr_db oracle_accuracy
         oracle_accuracy_shuffled oracle_gain fd_words fd_words_floor memorisation_ratio
         drift_last_window oracle_accuracy_window_1"""
     assert names >= set(expected.split())

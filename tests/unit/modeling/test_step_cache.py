@@ -6,7 +6,7 @@ import torch
 
 from modeling.dit import DiT
 from modeling.documents import pack, table_order
-from modeling.sampler import SamplerRecipe, Task, sample
+from modeling.sampler import SamplerRecipe, Sampling, Task, sample
 from modeling.step_cache import StepCache, through
 from tests.unit.modeling.small import CHANNELS, WIDTH, document, small_bundle
 
@@ -62,6 +62,22 @@ def test_a_higher_threshold_runs_fewer_blocks_and_strays_further(
     # The last one: two documents in the first three of 16 steps and in the last.
     assert 2 * PLAIN.steps > made[0].whole > made[1].whole > made[2].whole == 2 * 4
     assert away == sorted(away) and away[2] > 0
+
+
+def test_the_solvers_line_goes_through_whole_steps_alone() -> None:
+    """Velocities that fall evenly with t: what the whole network says is on the line, and a reused
+    one, which is not, is followed for its own step and then forgotten."""
+    sampling = Sampling(task(1), cached(0.5))
+    assert sampling.cache is not None
+    slopes = []
+    for step, fresh in enumerate((True, False, False, True, True)):
+        sampling.cache.fresh, state, now = fresh, sampling.state_GChw, sampling.times[step]
+        sampling.move(torch.full_like(state, now if fresh else 9.0))
+        change = (sampling.state_GChw - state) / (sampling.times[step + 1] - now)
+        slopes.append(float(change.mean()))
+        assert sampling.before_step == (step if fresh else 0)
+    middles = [sum(sampling.times[step : step + 2]) / 2 for step in range(5)]
+    assert slopes == pytest.approx([1.0, 9.0, 9.0, middles[3], middles[4]], abs=1e-4)
 
 
 def test_a_video_does_not_depend_on_its_neighbours(dit: DiT) -> None:
