@@ -53,10 +53,14 @@ def down() -> None:
 def status() -> None:
     """Show each service's state and address; exit status 1 unless all are running."""
     from flows import stack
+    from serving.served import refused
 
-    rows = stack.status(open_settings())
+    settings = open_settings()
+    rows = stack.status(settings)
     for row in rows:
         print(f"{row.name:<10} {row.state:<14} {row.pid or '':<8} {row.url}")
+    if back := refused(settings.home):
+        print(f"version {back['version']} was taken back: {back['reason']}")
     if any(row.state not in ("running", "idle") for row in rows):
         raise typer.Exit(1)
 

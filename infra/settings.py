@@ -51,6 +51,15 @@ class Settings(BaseSettings):
     queue_device_s: float = Field(
         default=4 * 3600, gt=0, description="estimated device time that may wait in the queue"
     )
+    max_engines: int = Field(
+        default=1, ge=1, description="engines that may work at a time; more start as jobs wait"
+    )
+    engine_backlog_s: float = Field(
+        default=60, gt=0, description="device time that may wait for an engine; more starts another"
+    )
+    engine_gpus: float = Field(
+        default=0, ge=0, description="GPUs that Ray reserves for each engine, which sees no others"
+    )
     fetch_urls: bool = Field(default=False, description="fetch pictures that requests name by URL")
     private_hosts: list[str] = Field(
         default=[], description="hosts (JSON list) that webhooks may reach inside, over http too"
@@ -160,6 +169,9 @@ class Settings(BaseSettings):
             "REEL_FETCH_GIB": str(self.fetch_gib),
             "REEL_API_KEYS": self.api_keys,
             "REEL_QUEUE_DEVICE_S": str(self.queue_device_s),
+            "REEL_MAX_ENGINES": str(self.max_engines),
+            "REEL_ENGINE_BACKLOG_S": str(self.engine_backlog_s),
+            "REEL_ENGINE_GPUS": str(self.engine_gpus),
             "REEL_FETCH_URLS": str(self.fetch_urls),
             "REEL_PRIVATE_HOSTS": json.dumps(self.private_hosts),
             "REEL_BLOCKED_WORDS": json.dumps(self.blocked_words),

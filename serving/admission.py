@@ -16,7 +16,7 @@ from infra.catalog_models import GenerationJob, Usage, utc_now
 from serving.access import Caller
 from serving.fields import parse_size
 from serving.jobs import UNFINISHED
-from serving.leases import device_s
+from serving.leases import device_s, engines_at_work
 from serving.wire import ApiError
 
 LEARNED_FROM = 20
@@ -75,7 +75,8 @@ class Admission:
         queued_s = self.queued_s(session)
         # An empty queue takes any job, or one larger than the limit could never run.
         if queued_s and queued_s + cost_s > self.queue_device_s:
-            wait_s = math.ceil(min(queued_s + cost_s - self.queue_device_s, MAX_RETRY_AFTER_S))
+            over_s = (queued_s + cost_s - self.queue_device_s) / max(1, engines_at_work(session))
+            wait_s = math.ceil(min(over_s, MAX_RETRY_AFTER_S))
             raise ApiError(
                 f"The queue is full: {queued_s:.0f} s of device time wait, and "
                 f"{self.queue_device_s:.0f} s may. Try again later.",

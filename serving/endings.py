@@ -2,10 +2,12 @@
 
 import asyncio
 import threading
+import time
 from collections import deque
 from concurrent.futures import Future
 
 REMEMBERED = 256  # jobs that ended just before somebody asked
+LATELY_S = 1.0  # those that ended earlier may have begun again
 
 
 class Endings:
@@ -14,23 +16,24 @@ class Endings:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._waiting: dict[str, list[Future[None]]] = {}
-        self._ended: deque[str] = deque(maxlen=REMEMBERED)
+        self._ended: deque[tuple[str, float]] = deque(maxlen=REMEMBERED)
 
     def announce(self, job_id: str) -> None:
         """Work on this job has ended, for whatever reason; what came of it is in SQL."""
         with self._lock:
-            self._ended.append(job_id)
+            self._ended.append((job_id, time.monotonic()))
             waiting = self._waiting.pop(job_id, [])
         for future in waiting:
             if future.set_running_or_notify_cancel():
                 future.set_result(None)
 
-    async def wait(self, job_id: str, within_s: float) -> None:
-        """Return when work on the job ends, or has ended lately, or after `within_s`."""
+    async def wait(self, job_id: str, within_s: float) -> bool:
+        """True when work on the job ends, or has ended lately; False after `within_s`."""
         future: Future[None] = Future()
         with self._lock:
-            if job_id in self._ended:
-                return
+            since = time.monotonic() - LATELY_S
+            if any(ended == job_id and at > since for ended, at in self._ended):
+                return True
             self._waiting.setdefault(job_id, []).append(future)
         try:
             await asyncio.wait_for(asyncio.wrap_future(future), within_s)
@@ -39,3 +42,5 @@ class Endings:
                 left = [f for f in self._waiting.pop(job_id, []) if f is not future]
                 if left:
                     self._waiting[job_id] = left
+            return False
+        return True

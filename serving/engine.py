@@ -15,12 +15,13 @@ engine worked on go on from what was saved (`serving/attempts.py`).
 """
 
 import logging
+import math
 import os
 import platform
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import partial
 from typing import Any
@@ -58,6 +59,8 @@ class Engine:
         save_every: steps after which what a job has come to is saved; a killed job repeats fewer.
         seal: signs the files of a job before it is recorded as done (`serving.provenance`).
         previews: how many are made of jobs under way, and what they may cost.
+        share_s: estimated device seconds from which on it leaves jobs of tenants that it works for
+            to other engines.
     """
 
     def __init__(
@@ -68,10 +71,12 @@ class Engine:
         *,
         save_every: int = SAVE_EVERY,
         seal: Seal = unsealed,
+        share_s: float = math.inf,
         previews: PreviewRecipe = PreviewRecipe(),  # noqa: B008 - frozen
     ) -> None:
         self._store, self._load, self._version = store, load, version
-        self._save_every, self._seal, self._previews = save_every, seal, previews
+        self._save_every, self._seal, self._share_s = save_every, seal, share_s
+        self._previews = previews
         self.owner = f"{platform.node()}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
         self._endings = Endings()
         self._notice, self._wake = threading.Event(), threading.Event()
@@ -126,9 +131,9 @@ class Engine:
                 each.lost = True
         self._wake.set()
 
-    async def ended(self, job_id: str, within_s: float) -> None:
+    async def ended(self, job_id: str, within_s: float) -> bool:
         """Return when work on the job ends here, or after `within_s`; see `Endings.wait`."""
-        await self._endings.wait(job_id, within_s)
+        return await self._endings.wait(job_id, within_s)
 
     def attempts(self) -> list[Attempt]:
         """Those under way, as they were claimed."""
@@ -180,7 +185,8 @@ class Engine:
         attempts = self.attempts()
         if len(attempts) >= 2 * UNDER_WAY:
             return None
-        besides = {each.tenant for each in attempts} if len(attempts) >= UNDER_WAY else set()
+        is_full = len(attempts) >= UNDER_WAY or left_s(attempts) >= self._share_s
+        besides = {each.tenant for each in attempts} if is_full else set()
         return self._store.claim(self.owner, self._version, served=served, besides=besides)
 
     def _prepare(self, claim: Claim) -> None:
@@ -279,6 +285,13 @@ class Engine:
             self._endings.announce(attempt.job.id)
             self._notice.set()
             self._wake.set()
+
+
+def left_s(attempts: Sequence[Attempt]) -> float:
+    """Estimated device seconds that are left of them; those of unknown cost count as nothing."""
+    return sum(
+        (each.job.estimate_s or 0.0) * (1 - each.step / max(each.steps, 1)) for each in attempts
+    )
 
 
 def owner_is_dead(owner: str) -> bool:

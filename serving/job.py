@@ -2,7 +2,7 @@
 
 spec {"version": "3"} → result {"version", "healthy", "url"}. The version is loaded beside the one
 that runs, which serves on when the new one is not healthy, and then the job fails. Where nothing
-runs, the application is started. `HOME/serve.json` remembers what is served.
+runs, the application is started. `HOME/serve.json` (`serving.served`) remembers what is served.
 """
 
 import json
@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from dataclasses import asdict
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -18,16 +18,17 @@ from uuid import uuid4
 from ray import serve
 
 from infra.errors import InfrastructureError, InputError, JobError, ReelError
-from infra.job_files import JobContext, read_json, run_job, write_json
+from infra.job_files import JobContext, read_json, run_job
 from infra.ray_jobs import connect
 from infra.settings import Settings
 from infra.tracking import Tracking
 from modeling.bundle import load_bundle
 from modeling.generate import Generator
 from modeling.vae import GROUP
-from serving.app import APP, ENGINE, SERVED, application, start_http
+from serving.app import APP, ENGINE, application, start_http
 from serving.canary import check_canary
 from serving.origin import record_training
+from serving.served import SERVED, remember
 from serving.service import ModelInfo
 
 HEALTHY_WITHIN_S = 300.0
@@ -95,7 +96,7 @@ def deploy(settings: Settings, info: ModelInfo, bundle: Path) -> None:
         if app and (
             is_healthy(settings, str(before["version"])) or is_healthy(settings, info.version)
         ):
-            _swap(info, bundle)
+            _swap(settings, info, bundle)
         elif not is_healthy(settings, info.version):
             app = uuid4().hex
             _run(settings, info, bundle, app)
@@ -104,21 +105,31 @@ def deploy(settings: Settings, info: ModelInfo, bundle: Path) -> None:
         raise JobError(
             f"version {info.version} did not become healthy: {error}; {restored}"
         ) from error
-    _remember(settings, info, bundle, app)
+    remember(settings.home, app, info, bundle)
 
 
-def _swap(info: ModelInfo, bundle: Path) -> None:
-    """Have the running application serve `bundle`; jobs under way end on what served before.
+def _swap(settings: Settings, info: ModelInfo, bundle: Path) -> None:
+    """Have every running engine serve `bundle`; jobs under way end on what served before.
 
     Raises:
         InfrastructureError: it does not work; what was served before is.
     """
     try:
-        engine = serve.get_deployment_handle(ENGINE, APP)
-        engine.swap.remote(info.version, bundle).result(timeout_s=HEALTHY_WITHIN_S)
+        _swap_all(info.version, bundle)
         serve.get_app_handle(APP).adopt.remote(info).result(timeout_s=HEALTHY_WITHIN_S)
     except Exception as error:  # whatever the replica raised, and Ray's own
+        before = read_json(settings.home / SERVED)
+        if before is not None:  # an engine may have swapped where another could not
+            with suppress(Exception):  # the first failure is the news
+                _swap_all(before["version"], Path(before["bundle"]))
         raise InfrastructureError(str(getattr(error, "cause", error))) from error
+
+
+def _swap_all(version: str, bundle: Path) -> None:
+    engines = serve.get_deployment_handle(ENGINE, APP)
+    # A broadcast does not wait until a new handle knows the replicas; a call does.
+    engines.health.remote().result(timeout_s=HEALTHY_WITHIN_S)
+    engines.broadcast("swap", version, bundle).results(timeout_s=HEALTHY_WITHIN_S)
 
 
 def is_healthy(settings: Settings, version: str) -> bool:
@@ -161,14 +172,8 @@ def _restore(settings: Settings, failed: str) -> str:
     except (ReelError, RuntimeError) as error:
         # The first failure is the news; this one must not hide it.
         return f"version {version}, served before, did not come back either: {error}"
-    _remember(settings, info, bundle, app)
+    remember(settings.home, app, info, bundle)
     return f"version {version} is served again"
-
-
-def _remember(settings: Settings, info: ModelInfo, bundle: Path, app: str) -> None:
-    """For the next deployment, and for the replicas of `app` when Ray starts them again."""
-    remembered = {"version": info.version, "bundle": str(bundle), "app": app, "model": asdict(info)}
-    write_json(settings.home / SERVED, remembered)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ from infra.catalog_models import (
 )
 from infra.errors import InputError, NotFoundError
 from serving.happenings import VIDEO_KINDS, ended, record
-from serving.leases import LEASE_S, MAX_ATTEMPTS, Claim, Leases, count
+from serving.leases import LEASE_S, MAX_ATTEMPTS, Claim, Leases, count, engines_at_work
 from serving.tracing import Tracing, traceparent
 
 __all__ = ["MAX_ATTEMPTS", "VIDEO_KINDS", "Claim", "JobStore", "new_job_id"]
@@ -258,8 +258,11 @@ class JobStore(Leases):
             return _median(step_s) * (job.steps - job.step)
         if not past:
             return None
-        waiting = 1 + (self.queue_position(job) if job.status == "queued" else 0)
-        return waiting * _median([seconds for _, seconds in past])
+        each_s = _median([seconds for _, seconds in past])
+        if job.status != "queued":
+            return each_s
+        engines = max(1, self.look(engines_at_work))
+        return each_s * (1 + self.queue_position(job) / engines)
 
     def expire(self) -> int:
         """Delete the jobs whose time has come; returns how many."""

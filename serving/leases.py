@@ -172,6 +172,21 @@ class Leases:
         self._tracing.ended(claim.job, "released", {})
         return True
 
+    def excuse(self, _claim: Claim, _error: Exception) -> bool:
+        """Whether the job went back to the queue, since `error` may not be its own; here, never."""
+        return False
+
+    def put_back(self, claim: Claim, reason: str) -> bool:
+        """Give the job back after an attempt that counts; False when it was the job's last."""
+        may_go_on = GenerationJob.failures + 1 < MAX_ATTEMPTS
+        values = {**_REQUEUED, "failures": GenerationJob.failures + 1}
+        with self._catalog.session() as session:
+            if not count(session, self._fenced(claim).where(may_go_on).values(**values)):
+                return False
+            record(session, claim.job.id, "queued", reason=reason)
+        self._tracing.ended(claim.job, "released", {})
+        return True
+
     def requeue_lost(self, is_dead: Callable[[str], bool] = lambda _owner: False) -> int:
         """Requeue, or fail for good, the jobs whose lease ran out or whose owner `is_dead`."""
         running = GenerationJob.status == "in_progress"
@@ -229,6 +244,14 @@ class Leases:
             "it further; it was given up.",
             **self._end(),
         }
+
+
+def engines_at_work(session: Session) -> int:
+    """Processes that have jobs now."""
+    running = GenerationJob.status == "in_progress"
+    owners = session.scalars(select(GenerationJob.lease_owner).where(running).distinct())
+    # After a swap a process has two engines on one device; see `Engine.owner`.
+    return len({owner.rpartition("/")[0] for owner in owners if owner})
 
 
 _REQUEUED: dict[str, Any] = {

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from infra.catalog_models import GenerationJob, Usage, WebhookDelivery, utc_now
 from serving.admission import Admission
 from serving.jobs import JobStore
+from serving.leases import engines_at_work
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 SECONDS = (0.005, 0.02, 0.05, 0.1, 0.25, 1, 5, 30, 120)
@@ -56,6 +57,7 @@ class _Jobs(Collector):
         yield GaugeMetricFamily(
             "reel_queued_device_seconds", "Estimated device time that waits", facts["queued_s"]
         )
+        yield GaugeMetricFamily("reel_engines_at_work", "Engines that have jobs", facts["engines"])
         yield GaugeMetricFamily(
             "reel_oldest_queued_seconds", "Age of the oldest queued job", facts["oldest_s"]
         )
@@ -75,6 +77,7 @@ class _Jobs(Collector):
         waiting = select(func.count()).where(WebhookDelivery.ended_at.is_(None))
         return {
             "jobs": {(kind, status): number for kind, status, number in session.execute(kinds)},
+            "engines": engines_at_work(session),
             "queued_s": self._admission.queued_s(session),
             "oldest_s": (utc_now() - oldest).total_seconds() if oldest else 0.0,
             "used_s": float(session.scalar(select(func.sum(Usage.device_s))) or 0.0),

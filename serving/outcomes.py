@@ -9,6 +9,7 @@ from serving.delivery import Seal, unsealed
 from serving.happenings import ENDS
 from serving.jobs import Claim, JobStore
 from serving.redaction import trace
+from serving.trial import is_out_of_memory
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +61,10 @@ def _leave(store: JobStore, attempt: Attempt) -> str:
 
 
 def fail(store: JobStore, claim: Claim, error: Exception) -> bool:
-    """End a job as failed; False when it is gone or another's, which may be why it failed."""
+    """End a job as failed, unless the store excuses it.
+
+    False when it is gone or another's, which may be why it failed.
+    """
     job = claim.job
     if isinstance(error, InputError):
         return store.fail(claim, "invalid_request", str(error))
@@ -68,6 +72,8 @@ def fail(store: JobStore, claim: Claim, error: Exception) -> bool:
         return False
     words = (job.prompt, str(job.params.get("negative_prompt", "")))
     log.error("%s failed\n%s", job.id, trace(error, *words))
+    if store.excuse(claim, error):
+        return True
     code, sentence = (
         "generation_failed",
         (
@@ -75,7 +81,7 @@ def fail(store: JobStore, claim: Claim, error: Exception) -> bool:
             f"under {job.id}. The same request may be sent again."
         ),
     )
-    if isinstance(error, MemoryError) or "out of memory" in str(error):
+    if is_out_of_memory(error):
         code, sentence = (
             "out_of_memory",
             (

@@ -22,6 +22,7 @@ from serving.admission import Admission
 from serving.fields import Sampling
 from serving.happenings import VIDEO_KINDS
 from serving.jobs import UNFINISHED, JobStore
+from serving.leases import engines_at_work
 from serving.policy import Policy
 from serving.tracing import trace_id
 from serving.uploads import LOOKS
@@ -172,10 +173,11 @@ class Service:
 
     def estimate(self, job: GenerationJob) -> dict[str, Any]:
         """What `job`, which is not queued, would cost, and when it would end."""
-        device_s, queued_s = self.store.look(
+        device_s, queued_s, engines = self.store.look(
             lambda session: (
                 self.admission.estimate_s(session, job),
                 self.admission.queued_s(session),
+                engines_at_work(session),
             )
         )
         return {
@@ -186,7 +188,7 @@ class Service:
             "seconds": f"{job.seconds:g}",
             "device_seconds": None if device_s is None else round(device_s, 3),
             "queued_device_seconds": round(queued_s, 3),
-            "eta_s": None if device_s is None else round(queued_s + device_s, 3),
+            "eta_s": None if device_s is None else round(queued_s / max(1, engines) + device_s, 3),
         }
 
     def poll_headers(self, job: GenerationJob) -> dict[str, str]:

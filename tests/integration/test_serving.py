@@ -4,7 +4,8 @@ import io
 import json
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 from uuid import uuid4
 
 import av
@@ -21,6 +22,7 @@ from modeling.dit import DiT
 from modeling.recipes import tiny
 from modeling.text import TextEncoder, Tokenizer
 from modeling.vae import VideoVAE
+from serving.jobs import JobStore
 
 pytestmark = pytest.mark.filterwarnings("ignore:The Sora API:DeprecationWarning")
 
@@ -38,7 +40,9 @@ def make_bundle(settings: Settings, version: str) -> None:
 
 @pytest.fixture(scope="module")
 def jobs(ray_head: Settings, catalog: Catalog) -> RayJobs:
-    return RayJobs(ray_head, catalog)
+    """What they deploy may have two engines."""
+    scaled = ray_head.model_copy(update={"max_engines": 2, "engine_backlog_s": 2.0})
+    return RayJobs(scaled, catalog)
 
 
 @pytest.fixture(scope="module")
@@ -53,9 +57,20 @@ def deploy(jobs: RayJobs, version: str) -> dict:
     return jobs.ensure(job)
 
 
-def served(settings: Settings) -> str:
+def health(settings: Settings) -> dict[str, Any]:
     with urllib.request.urlopen(f"{settings.serve_url}/healthz", timeout=10) as reply:
-        return json.load(reply)["version"]
+        return json.load(reply)
+
+
+def served(settings: Settings) -> str:
+    return health(settings)["version"]
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_deploy_generate_swap_and_refuse(ray_head, jobs, client):
@@ -93,3 +108,21 @@ def test_deploy_generate_swap_and_refuse(ray_head, jobs, client):
     with pytest.raises(InputError, match="hash"):
         deploy(jobs, "5")
     assert served(ray_head) == "4"
+
+
+def test_a_backlog_starts_a_second_engine_and_jobs_are_cancelled_on_either(ray_head, client):
+    store = JobStore(Catalog(ray_head.catalog_url), ray_head.media_dir, 3600)
+    jobs = [
+        client.videos.create(prompt="a", seconds="30", size="96x64", extra_body={"steps": 500})
+        for _ in range(2)
+    ]
+    rows = [job.id for job in jobs]
+    # One engine has its share with the first of them; the other is started for the second.
+    until(lambda: {row.status for row in store.some(rows).values()} == {"in_progress"})
+    owners = {row.lease_owner for row in store.some(rows).values()}
+    assert len(owners) == 2
+    until(lambda: health(ray_head)["versions"] == {"4": 2})
+    assert health(ray_head)["under_way"] == 2
+    for job in jobs:
+        client.post(f"/videos/{job.id}/cancel", cast_to=object)
+    until(lambda: health(ray_head)["under_way"] == 0)

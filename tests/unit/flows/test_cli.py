@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -46,10 +47,16 @@ def test_wrong_usage_exits_with_2(tmp_path: Path) -> None:
     assert _reel("refresh", home=tmp_path).returncode == 2
 
 
-def test_status_of_a_stopped_stack_exits_with_1(tmp_path: Path) -> None:
+def test_status_of_a_stopped_stack_exits_with_1_and_says_what_was_taken_back(
+    tmp_path: Path,
+) -> None:
+    served = {"version": "1", "refused": {"version": "2", "reason": "its first jobs failed"}}
+    (tmp_path / "serve.json").write_text(json.dumps(served))
     done = _reel("status", home=tmp_path)
     assert done.returncode == 1
-    assert next(line.split()[:2] for line in done.stdout.splitlines()) == ["prefect", "stopped"]
+    first, *_, last = done.stdout.splitlines()
+    assert first.split()[:2] == ["prefect", "stopped"]
+    assert last == "version 2 was taken back: its first jobs failed"
 
 
 def test_keys_are_shown_once_listed_and_revoked(

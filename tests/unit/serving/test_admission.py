@@ -6,6 +6,7 @@ from infra.catalog_models import GenerationJob
 from serving.access import Caller
 from serving.admission import Admission
 from serving.jobs import JobStore, new_job_id
+from serving.leases import engines_at_work
 from serving.wire import ApiError
 from tests.unit.serving.conftest import running
 
@@ -68,6 +69,22 @@ def test_a_full_queue_says_when_to_come_back(store, admission):
     assert refused.value.body["error"]["code"] == "queue_full"
     store.claim("w")
     assert store.look(admission.queued_s) == pytest.approx(9.0)
+
+
+def test_what_waits_is_shared_by_the_engines_that_work(store, admission):
+    ran(store, 3.0)
+    admit = admission.check(Caller())
+    queued = [store.submit(job(), admit=admit)[0] for _ in range(3)]
+    alone_s = store.eta_s(queued[2])
+    assert store.look(engines_at_work) == 0
+    for owner in ("node/1/aa", "node/1/bb", "node/2/cc"):  # a process may have two, in a swap
+        store.claim(owner)
+    assert store.look(engines_at_work) == 2
+    waiting = store.submit(job())[0]
+    assert store.eta_s(waiting) == pytest.approx(alone_s * (1 + 3 / 2) / 3, rel=1e-3)
+    with pytest.raises(ApiError) as refused:
+        store.submit(job(seconds=3.0), admit=admit)
+    assert refused.value.headers["retry-after"] == "4"  # (9 + 9 - 10) / 2
 
 
 def test_an_empty_queue_takes_a_job_of_any_size(store, admission):

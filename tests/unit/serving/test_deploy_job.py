@@ -2,6 +2,7 @@
 
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -16,6 +17,7 @@ from tests.unit.modeling.small import small_bundle
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # Ray Serve's own, when it is imported
     from serving import job
+    from serving.app import application
 
 
 class Cluster:
@@ -24,7 +26,7 @@ class Cluster:
     def __init__(self, broken: set[str]) -> None:
         self.broken, self.served, self.starts, self.swaps = broken, None, [], []
 
-    def swap(self, info, _bundle) -> None:
+    def swap(self, _settings, info, _bundle) -> None:
         self.swaps.append(info.version)
         if info.version in self.broken:
             raise InfrastructureError("its canary is grey")
@@ -106,6 +108,27 @@ def test_deploying_the_served_version_restarts_nothing(cluster, tmp_path):
     for _ in range(2):
         job.deploy(settings, info("1"), Path("/models/1"))
     assert cluster.starts == ["1"]
+
+
+def engines(tmp_path, **options):
+    bound = application(Settings(home=tmp_path, **options), info("1"), Path("/models/1"), "app")
+    (engine,) = [
+        each for each in bound._bound_deployment.init_args if hasattr(each, "_bound_deployment")
+    ]
+    return engine._bound_deployment
+
+
+def test_one_engine_is_not_scaled_and_several_are_by_the_backlog(tmp_path):
+    one = engines(tmp_path)
+    assert one.num_replicas == 1 and one._deployment_config.autoscaling_config is None
+    several = engines(tmp_path, max_engines=3, engine_backlog_s=90, engine_gpus=1)
+    assert several.ray_actor_options["num_gpus"] == 1
+    scaled = several._deployment_config.autoscaling_config
+    assert (scaled.min_replicas, scaled.max_replicas, scaled.downscale_delay_s) == (1, 3, 90)
+    policy = scaled.policy.get_policy()(**scaled.policy.policy_kwargs)
+    sample = SimpleNamespace(timestamp=1.0, value=200.0)
+    metrics = {"queued_device_s": {"a": [sample]}}
+    assert policy(SimpleNamespace(target_num_replicas=1, raw_metrics=metrics))[0] == 3
 
 
 @pytest.mark.parametrize("version", ["champion", "../3", ""])

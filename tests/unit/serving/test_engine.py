@@ -16,7 +16,13 @@ from serving.engine import Engine, owner_is_dead
 from serving.jobs import JobStore, new_job_id
 
 
-def queue(store: JobStore, seed: int = 1, owner: str = "", **params: object) -> GenerationJob:
+def queue(
+    store: JobStore,
+    seed: int = 1,
+    owner: str = "",
+    estimate_s: float | None = None,
+    **params: object,
+) -> GenerationJob:
     params = {"seed": seed, "steps": 0, "guidance": 0.0, "negative_prompt": "", **params}
     job = GenerationJob(
         id=new_job_id("video"),
@@ -26,6 +32,7 @@ def queue(store: JobStore, seed: int = 1, owner: str = "", **params: object) -> 
         size="48x32",
         seconds=1.0,
         owner=owner,
+        estimate_s=estimate_s,
     )
     store.folder(job.id).mkdir(parents=True)
     return store.submit(job)[0]
@@ -226,3 +233,19 @@ def test_a_picture_larger_than_what_is_enlarged_has_two_stages(store):
     until(lambda: all(store.get(job.id).status == "completed" for job in jobs))
     engine.stop()
     assert sizes == [(512, 400)]
+
+
+def test_an_engine_that_has_its_share_leaves_the_rest_to_others(store):
+    generator = FakeGenerator()
+    generator.gate = threading.Event()
+    engine = Engine(store, lambda: generator, "3", share_s=40.0)
+    engine.start()
+    jobs = [queue(store, seed, estimate_s=30.0) for seed in range(3)]
+    until(lambda: len(generator.requests) == 2)
+    neighbour = queue(store, 7, owner="neighbour", estimate_s=30.0)
+    until(lambda: len(generator.requests) == 3)
+    states = [store.get(job.id).status for job in (*jobs, neighbour)]
+    assert states == ["in_progress", "in_progress", "queued", "in_progress"]
+    generator.gate.set()
+    until(lambda: store.get(jobs[2].id).status == "completed")
+    engine.stop()
