@@ -8,9 +8,9 @@ next one. So its plain Euler steps land where the teacher's many steps do: progr
 (Salimans and Ho, 2022) in one stage, on a guided teacher (Meng et al., 2023). The student is a
 bundle like any other: the same network, sampler and tasks, with another sampler recipe.
 
-How many lessons there are decides what a student is worth. Of 768, gone through five times, it knew
-the demo's by heart: its error on others was twice as large, and it followed 85 % of the prompts
-where its teacher follows 94 %; of 2048, gone through three times, 89 %, and of 3072 no more.
+Of 768 lessons, gone through five times, a student knew the demo's by heart: its error on others was
+twice as large. Of 2048, gone through three times, it follows 89 % of the prompts where its teacher
+follows 94 %, and of 3072 no more.
 
 Shapes: K steps of the student, G latent frames, C channels, h w latent positions.
 """
