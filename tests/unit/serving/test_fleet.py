@@ -154,4 +154,4 @@ def test_an_engine_that_rests_takes_no_jobs_until_it_is_woken(store, fleet):
     later = queue(store)
     fleet.rest(on=False)
     assert ended(store, later).model_version == "2"
-    assert not fleet.has(later.id)
+    until(lambda: not fleet.has(later.id))
