@@ -127,7 +127,7 @@ class Inference:
         if pool.gpus:
             steps = [
                 Step(work=look_at, arguments={"look": model.look, "lake": lake}),
-                Step(work=GpuWorker, arguments={"model": model}, pool=pool),
+                Step(work=GpuWorker, arguments={"model": model}, pool=pool, rows=model.at_once),
             ]
         else:
             arguments = {"model": model, "lake": lake, "threads": pool.cpus}

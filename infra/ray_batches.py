@@ -46,6 +46,7 @@ class Step:
     work: Callable[..., Any]
     arguments: Mapping[str, Any] = field(default_factory=dict)
     pool: Pool | None = None
+    rows: int | None = None  # given at once; None: a table. Where there are GPUs it has to be said
 
 
 def room(nodes: Sequence[Mapping[str, Any]], free: Mapping[str, float]) -> Pool:
@@ -120,7 +121,7 @@ def stream(
 
 
 def _mapped(ray: Any, data: Any, step: Step) -> Any:
-    common = {"batch_size": None, "batch_format": "pyarrow"}
+    common = {"batch_size": step.rows, "batch_format": "pyarrow"}
     if step.pool is None:
         return data.map_batches(step.work, fn_kwargs=dict(step.arguments), num_cpus=1, **common)
     pool = step.pool
