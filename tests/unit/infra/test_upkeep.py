@@ -102,3 +102,20 @@ def test_many_embeddings_get_an_index_that_later_ones_join(
     assert keep_up(lake) == ["indexed embeddings"]
     assert keep_up(lake) == []
     assert by_likeness(lake, vector(99), "v1", ["clip_id"])["clip_id"][0].as_py() == "clip99"
+
+
+def test_a_table_of_many_clips_gets_an_index_over_ids_that_finds_later_ones(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upkeep, "INDEXED_IDS", CLIPS)
+    assert keep_up(lake) == ["compacted clips", "indexed ids of clips", "indexed ids of clip_bytes"]
+    plan = lake.dataset("clips").scanner(filter="clip_id = 'clip07'").explain_plan()
+    assert "ScalarIndexQuery" in plan
+    lake.append("clips", [clip(99)])
+    lake.write_clip_bytes({"clip99": b"late"})
+    for _ in range(2):
+        assert lake.count("clips", "clip_id in ('clip07', 'clip99')") == 2
+        found = lake.read_clip_bytes(["clip07", "clip99"])
+        assert found == {"clip07": bytes([7]) * 100, "clip99": b"late"}
+        keep_up(lake)
+    assert lake.content_hash("half") and keep_up(lake) == []
