@@ -121,8 +121,7 @@ def engines(tmp_path, **options):
 def test_one_engine_is_not_scaled_and_several_are_by_the_backlog(tmp_path):
     one = engines(tmp_path)
     assert one.num_replicas == 1 and one._deployment_config.autoscaling_config is None
-    several = engines(tmp_path, max_engines=3, engine_backlog_s=90, engine_gpus=1)
-    assert several.ray_actor_options["num_gpus"] == 1
+    several = engines(tmp_path, max_engines=3, engine_backlog_s=90)
     scaled = several._deployment_config.autoscaling_config
     assert (scaled.min_replicas, scaled.max_replicas, scaled.downscale_delay_s) == (1, 3, 90)
     policy = scaled.policy.get_policy()(**scaled.policy.policy_kwargs)
