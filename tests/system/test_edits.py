@@ -242,7 +242,9 @@ def test_an_image_edit_streams(world):
     files = {"image": ("a.png", png())}
     fields = {"prompt": "a", "stream": "true", "partial_images": "2"}
     reply = world.client.post("/v1/images/edits", data=fields, files=files)
-    assert reply.text.startswith("event: image_edit.completed"), reply.text
+    named = [line for line in reply.text.splitlines() if line.startswith("event: ")]
+    assert named[-1] == "event: image_edit.completed"
+    assert named[:-1] == ["event: image_edit.partial_image"] * 2
 
 
 @pytest.mark.parametrize(
