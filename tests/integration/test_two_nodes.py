@@ -2,36 +2,22 @@
 a lake that both see."""
 
 import os
-import signal
+import pickle
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from itertools import product
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import psutil
 import pytest
 
-from captioning.captioner import Clip
-from captioning.clip_models import CaptionModel, EmbeddingModel
-from captioning.coca import CocaCaptioner
-from captioning.coca_embedding import CocaEmbedder
-from captioning.frames import FrameReader
-from captioning.inference import Inference, collected
-from captioning.words import WordTokenizer
 from infra.job_files import read_json, write_json
 from infra.lake import Lake
-from infra.ray_jobs import connect
 from infra.settings import Settings
-from infra.video import encode_mp4
-from tests.gated_model import Gated
-from tests.unit.captioning.bars import COLORS, STEPS, TINY
-from tests.unit.captioning.bars import clip as bar
 from tests.unit.ingest.footage import join, shot, three_shots, write
 
 ROOT = Path(__file__).parents[2]
@@ -90,50 +76,15 @@ def nodes(
     assert cluster.returncode == 0
 
 
-def answers(inference: Inference, model: Gated, clips: list[Clip]) -> list[dict[str, Any]]:
-    tables = inference.run(model, clips, lambda _: None)
-    (together,) = collected(tables, len(clips))
-    rows: list[dict[str, Any]] = together.sort_by("clip_id").to_pylist()
-    return rows
-
-
-# First, while every core is free: the ingest below waits for its own.
-# Ray Data itself sets names that it calls deprecated.
-@pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context")
 def test_models_look_at_clips_on_two_nodes_and_a_killed_worker_loses_nothing(
-    nodes: tuple[int, list[Path]], settings: Settings, tmp_path: Path
+    nodes: tuple[int, list[Path]], tmp_path: Path
 ) -> None:
-    lake = Lake(str(tmp_path / "lake"))
-    lake.ensure()
-    stored = {
-        f"{color}-{way}-{start}": encode_mp4(bar(color, way, start).repeat(4, 1).repeat(4, 2), 10.0)
-        for color, way, start in product(COLORS, STEPS, range(0, 16, 2))
-    }
-    stored["broken"] = b"no film"
-    lake.write_clip_bytes(stored)
-    size = {"width": 64, "height": 64}
-    clips = [Clip(clip_id=name, offset_s=0.0, duration_s=0.8, **size) for name in stored]
-    captioner = CocaCaptioner.untrained(TINY, WordTokenizer(["bar", "blue", "moves", "red"]))
-    embedder = CocaEmbedder(captioner, TINY, "1", contrastive=False)
-    model = Gated(tmp_path, CaptionModel(captioner, TINY), EmbeddingModel(embedder))
-    gate, killed = tmp_path / "open", list[int]()
-
-    def kill_one_when_both_are_busy() -> None:
-        busy = [path.name.split() for path in tmp_path.glob("* node-*")]
-        if not killed and len({node for _, node in busy}) == 2:
-            killed.append(int(busy[0][0]))
-            os.kill(killed[0], signal.SIGKILL)
-            gate.touch()
-
-    there = settings.model_copy(update={"ray_port": nodes[0]})
-    frames = FrameReader(lake, TINY, 2)
-    try:
-        far = Inference("ray", there, lake, frames, kill_one_when_both_are_busy)
-        found = answers(far, model, clips)
-    finally:
-        connect(there).shutdown()
-    assert killed, "the nodes were not busy at the same time"
-    expected = answers(Inference("inline", there, lake, frames, lambda: None), model, clips)
+    """First, while every core is free: the ingest below waits for its own."""
+    command = [sys.executable, "-m", "tests.two_node_models", str(tmp_path), str(nodes[0])]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT_S)
+    assert done.returncode == 0, done.stderr
+    with (tmp_path / "answers").open("rb") as handle:
+        found, expected = pickle.load(handle)
     assert len({row["caption"] for row in expected}) > 1
     for row, other in zip(found, expected, strict=True):
         vectors = [np.array(answer.pop("embedding") or [0.0]) for answer in (row, other)]
