@@ -1,6 +1,5 @@
 """Engines killed at work: each job ends once, with the file that it would have had anyway."""
 
-import hashlib
 import itertools
 import os
 import random
@@ -12,7 +11,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import av
 import pytest
 
 from infra.catalog import Catalog
@@ -20,6 +18,7 @@ from infra.catalog_models import GenerationJob
 from infra.settings import Settings
 from serving.happenings import ENDS
 from serving.jobs import JobStore, new_job_id
+from tests.decoded import decoded_hash
 
 STEPS = 40
 SAVE_EVERY = 2  # of engine_process.py
@@ -80,13 +79,7 @@ def jobs(store: JobStore) -> list[GenerationJob]:
 
 
 def video(store: JobStore, job: GenerationJob) -> str:
-    """A hash of the encoded stream; the file around it names the job."""
-    path = next(store.folder(job.id).glob("video-*.mp4"))
-    digest = hashlib.sha256()
-    with av.open(str(path)) as container:
-        for packet in container.demux(container.streams.video[0]):
-            digest.update(bytes(packet))
-    return digest.hexdigest()
+    return decoded_hash(next(store.folder(job.id).glob("video-*.mp4")))
 
 
 def test_a_killed_engines_work_goes_on_and_gives_the_same_video(store: JobStore) -> None:
