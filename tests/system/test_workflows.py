@@ -4,7 +4,6 @@ import base64
 import hashlib
 import io
 import json
-import shutil
 import time
 import zipfile
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from serving.certificates import anchors
 from serving.inspection import inspect
 from serving.workflows.state import State
 from serving.workflows.store import WorkflowStore
+from tests.unit.serving import conftest
 from tests.unit.serving.calls import png
 from tests.unit.serving.conftest import running
 
@@ -33,22 +33,13 @@ PATIENCE_S = 120.0
 PNG = "data:image/png;base64," + base64.b64encode(png()).decode()
 
 
-@pytest.fixture(scope="module")
-def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("catalog") / "catalog.db"
-    catalog = Catalog(f"sqlite:///{path}")
-    catalog.migrate()
-    catalog.close()
-    return path
+empty_catalog, catalog = conftest.empty_catalog, conftest.catalog
 
 
 @pytest.fixture
-def world(tmp_path: Path, empty: Path) -> Iterator[Any]:
-    shutil.copy(empty, tmp_path / "catalog.db")
-    catalog = Catalog(f"sqlite:///{tmp_path / 'catalog.db'}")
+def world(tmp_path: Path, catalog: Catalog) -> Iterator[Any]:
     with running(catalog, tmp_path) as world:
         yield world
-    catalog.close()
 
 
 def post(world: Any, path: str, body: Any = None, **headers: str) -> Any:
