@@ -22,6 +22,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 
 from infra.color import is_hdr, sdr_picture
 from infra.recipes import fingerprint
+from infra.video import X264_OPTIONS
 from ingest.containers import open_film
 from ingest.decode import NO_PTS, Film, decoded_frames
 from ingest.recipe import ClipRecipe, ExtractionRecipe
@@ -210,7 +211,8 @@ def _encoder(file: Path, first: Any, film: Film, recipe: ExtractionRecipe) -> It
     reformatter = VideoReformatter()
     with av.open(str(file), "w", format="mp4", options={"fflags": "+bitexact"}) as out:
         rate = Fraction(film.fps).limit_denominator(1001)
-        target: Any = out.add_stream("libx264", rate=rate, options={"crf": str(recipe.crf)})
+        options = {"crf": str(recipe.crf), **X264_OPTIONS}
+        target: Any = out.add_stream("libx264", rate=rate, options=options)
         target.width, target.height, target.pix_fmt = width, height, "yuv420p"
         target.codec_context.time_base = Fraction(1, TICKS_PER_S)
         target.codec_context.thread_count = 1

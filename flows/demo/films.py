@@ -12,9 +12,10 @@ from av.video.stream import VideoStream
 
 from flows.demo.plan import Film, Shot
 from flows.demo.scene import Frames, render_frames
+from infra.video import X264_OPTIONS
 
 ENCODERS = {
-    "h264": ("libx264", {"preset": "veryfast", "crf": "20"}),
+    "h264": ("libx264", {"preset": "veryfast", "crf": "20", **X264_OPTIONS}),
     "vp9": ("libvpx-vp9", {"deadline": "realtime", "cpu-used": "8", "crf": "30", "b": "0"}),
 }
 MUXERS = {"mp4": "mp4", "mkv": "matroska", "webm": "webm"}
@@ -69,8 +70,8 @@ def _mix(kind: str, out: Frames, into: Frames, progress: float) -> Frames:
 def encode(frames: Iterator[Frames], path: Path, *, codec: str, fps: int, crf: int = 0) -> None:
     """Encode RGB frames into `path`, whose suffix names the container; the file appears whole.
 
-    One thread and no random ids, so that the same frames make the same bytes; but seldom x264
-    makes other ones, by what lies in the heap. `crf` 0 means the codec's own default here.
+    One thread and no random ids, so that the same frames make the same bytes. `crf` 0 means the
+    codec's own default here.
     """
     name, options = ENCODERS[codec]
     if crf:

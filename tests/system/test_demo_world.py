@@ -113,9 +113,8 @@ def test_the_same_seed_makes_the_same_films_in_any_process(world: Path, tmp_path
     films = sorted(plan_films(FILMS, seed=1), key=lambda film: film.num_frames)[:2]
     for film in films:
         write_film(film, tmp_path)
-        here, there = decode(tmp_path / film.path), decode(world / "footage" / film.path)
-        assert here.shape == there.shape
-        assert np.abs(here.astype(np.int16) - there).mean() < 0.1
+        here, there = (folder / film.path for folder in (tmp_path, world / "footage"))
+        assert here.read_bytes() == there.read_bytes()
         cues = (tmp_path / film.path).with_suffix(".vtt")
         if film.captioned:
             assert (
@@ -145,16 +144,10 @@ def test_a_second_call_does_nothing_and_a_lost_film_comes_back(
     digests = _digests(world / "footage")
     shortest = min(truth["films"], key=lambda film: int(film["num_frames"]))
     lost = world / "footage" / shortest["path"]
-    frames = decode(lost)
     lost.unlink()
     (world / "footage" / ".half.mp4.123").write_bytes(b"half")
     write_world(world, films=FILMS, seed=1, workers=1)
-    again = _digests(world / "footage")
-    assert again.keys() == digests.keys()
-    # What is encoded anew is seldom other by some bytes: x264 is not the same in every heap.
-    changed = {path for path in digests if again[path] != digests[path]}
-    assert changed <= {shortest["path"], *(entry["path"] for entry in truth["duplicates"])}
-    assert np.abs(decode(lost).astype(np.int16) - frames).mean() < 0.1
+    assert _digests(world / "footage") == digests
 
 
 def test_footage_of_somebody_else_is_never_touched(tmp_path: Path) -> None:

@@ -1,5 +1,8 @@
 import io
+import os
 import struct
+import subprocess
+import sys
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -130,6 +133,27 @@ def test_mp4_has_its_index_in_front_and_is_tagged() -> None:
         assert stream.codec_context.name == "h264"
         assert (frame.format.name, frame.colorspace, frame.color_range) == ("yuv420p", 1, 1)
         assert float(stream.average_rate) == 24
+
+
+def test_the_same_frames_make_the_same_file_whatever_the_heap_holds() -> None:
+    code = """
+import hashlib, numpy, infra.video
+frames = numpy.random.default_rng(0).integers(80, 92, (24, 64, 96, 3)).astype(numpy.uint8)
+y, x = numpy.mgrid[:64, :96]
+for t, frame in enumerate(frames):
+    frame[(y - 30) ** 2 + (x - 10 - 3 * t) ** 2 < 150] = 200, 40, 30
+print(hashlib.sha256(infra.video.encode_mp4(frames, 12.0)).hexdigest())
+"""
+    made = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "MALLOC_PERTURB_": fill},  # what glibc puts into fresh memory
+            capture_output=True,
+            check=True,
+        ).stdout
+        for fill in ("85", "170")
+    }
+    assert len(made) == 1
 
 
 def test_fractional_rate_and_odd_size_and_one_frame() -> None:
