@@ -57,6 +57,9 @@ class Settings(BaseSettings):
     engine_backlog_s: float = Field(
         default=60, gt=0, description="device time that may wait for an engine; more starts another"
     )
+    engine_gpus: float = Field(
+        default=0, ge=0, description="GPUs that each engine reserves; at 0 it shares its node's"
+    )
     fetch_urls: bool = Field(default=False, description="fetch pictures that requests name by URL")
     private_hosts: list[str] = Field(
         default=[], description="hosts (JSON list) that webhooks may reach inside, over http too"
@@ -168,6 +171,7 @@ class Settings(BaseSettings):
             "REEL_QUEUE_DEVICE_S": str(self.queue_device_s),
             "REEL_MAX_ENGINES": str(self.max_engines),
             "REEL_ENGINE_BACKLOG_S": str(self.engine_backlog_s),
+            "REEL_ENGINE_GPUS": str(self.engine_gpus),
             "REEL_FETCH_URLS": str(self.fetch_urls),
             "REEL_PRIVATE_HOSTS": json.dumps(self.private_hosts),
             "REEL_BLOCKED_WORDS": json.dumps(self.blocked_words),

@@ -7,20 +7,24 @@ text_encoder/        a pretrained text encoder, unless it is large: then its pat
 adapters/            what LoRA learned, which dit.safetensors contains, for use elsewhere
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import load_file
+from torch import Tensor
 
 from infra.errors import InputError, NotFoundError
 from infra.job_files import read_json, write_json
 from infra.recipes import fingerprint, from_dict, to_dict
 from modeling.caption_encoders import read_text, write_text
 from modeling.codec import VAE
+from modeling.device import compute_device
 from modeling.dit import DiT
 from modeling.recipes import ModelRecipe
-from modeling.text import CaptionEncoder, CaptionTokenizer
+from modeling.text import CaptionEncoder, CaptionTokenizer, token_tensor
 from modeling.vae_files import read_vae, write_vae
 from modeling.weights import file_hash, save_weights
 
@@ -38,6 +42,16 @@ class Bundle:
     text: CaptionEncoder
     tokenizer: CaptionTokenizer
     manifest: dict[str, Any]
+
+    @property
+    def device(self) -> torch.device:
+        return self.vae.device
+
+    @torch.no_grad()
+    def features(self, tokens: Sequence[int]) -> Tensor:
+        """What the transformer is told of a caption, (L, width)."""
+        features: Tensor = self.text(token_tensor(tokens).to(self.device))
+        return features
 
 
 def save_bundle(
@@ -71,8 +85,8 @@ def save_bundle(
     return folder
 
 
-def load_bundle(folder: Path, device: str = "cpu") -> Bundle:
-    """Load a bundle and check every file against the manifest.
+def load_bundle(folder: Path) -> Bundle:
+    """Load a bundle onto `compute_device`, and check every file against the manifest.
 
     Raises:
         NotFoundError: there is no manifest in the folder.
@@ -91,7 +105,7 @@ def load_bundle(folder: Path, device: str = "cpu") -> Bundle:
     recipe = from_dict(ModelRecipe, manifest["recipe"])
     config = recipe.dit.config
     tokenizer, text = read_text(folder, manifest, recipe.dit.text, config.text_width)
-    modules = (DiT(config), text)
+    modules, device = (DiT(config), text), compute_device()
     for name, module in zip(("dit", "text"), modules, strict=True):
         module.load_state_dict(load_file(folder / f"{name}.safetensors"))
         module.to(device).eval().requires_grad_(False)

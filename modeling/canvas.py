@@ -80,7 +80,8 @@ class Canvas:
         """Latents of groups that are given or have a source, each encoded by itself."""
         request = self.request
         sides = request.height // SPATIAL, request.width // SPATIAL
-        latents = torch.zeros(end - first, self._vae.latent_channels, *sides)
+        device = self._vae.device
+        latents = torch.zeros(end - first, self._vae.latent_channels, *sides, device=device)
         grid = request.height // self._patch_px, request.width // self._patch_px
         given = torch.zeros(end - first, *grid, dtype=torch.bool)
         shown, clips = [], []
@@ -94,7 +95,9 @@ class Canvas:
         if shown:
             # The still in front only makes this a legal clip; groups do not see each other.
             video = np.concatenate([clips[0][:1], *clips])
-            latents[shown] = self._vae.encode(to_float(video)[None])[0, 1:]
+            encoded = self._vae.encode(to_float(video)[None].to(device))[0, 1:]
+            for index, own in zip(shown, encoded, strict=True):
+                latents[index] = own
         if bool((given == given[:, :1, :1]).all()):
             given = given[:, :1, :1]
         return Span(latents, given)

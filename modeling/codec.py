@@ -76,6 +76,11 @@ class VAE(nn.Module):
         self.register_buffer("latent_mean", torch.zeros(latent_channels))
         self.register_buffer("latent_std", torch.ones(latent_channels))
 
+    @property
+    def device(self) -> torch.device:
+        """Where it computes, and wants its input."""
+        return self.latent_mean.device
+
     def encoder_cache(self) -> EncoderCache:
         return EncoderCache()
 

@@ -135,7 +135,7 @@ def walk(
     sampler = replace(teacher.recipe.dit.sampler, steps=recipe.teacher_steps)
     sample(teacher.dit, tasks, sampler, on_states=keep)
     return [
-        Lesson(torch.stack(states), task.given_Gyx, words)
+        Lesson(torch.stack(states).cpu(), task.given_Gyx, words)
         for states, task, words in zip(kept, tasks, tokens, strict=True)
     ]
 
@@ -145,12 +145,11 @@ def _task(
 ) -> tuple[Task, list[int]]:
     clip = clips[int(torch.randint(len(clips), (), generator=generator))]
     recipe, windows = teacher.recipe.dit, clip.windows_WGChw
-    latents = windows[int(torch.randint(len(windows), (), generator=generator))]
+    latents = windows[int(torch.randint(len(windows), (), generator=generator))].to(teacher.device)
     if float(torch.rand((), generator=generator)) < recipe.image_share:
         latents = latents[:1]
     tokens = teacher.tokenizer.encode(clip.caption)
-    with torch.no_grad():
-        text, nothing = (teacher.text(token_tensor(words)) for words in (tokens, [NULL]))
+    text, nothing = map(teacher.features, (tokens, [NULL]))
     given = sample_given(grid_of(latents, recipe.config), recipe.noise, generator)
     seed = int(torch.randint(2**62, (), generator=generator))
     return Task(latents, given, text, nothing, teacher.recipe.data.fps, seed), tokens

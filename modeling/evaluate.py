@@ -192,7 +192,9 @@ def image_to_video_psnr(bundle: Bundle, clips: Sequence[Clip]) -> Measure:
     )
     for frame, video in zip(frames, shown, strict=True):
         with torch.no_grad():
-            expected = bundle.vae.decode(bundle.vae.encode(to_float(frame)[None]))[0]
+            expected = bundle.vae.decode(
+                bundle.vae.encode(to_float(frame)[None].to(bundle.device))
+            )[0]
         values.append(psnr_db(to_float(video[:1]), to_float(to_pixels(expected))))
     note = "given frame as generated, against its own reconstruction; lowest of all"
     return Measure("image_to_video_psnr_db", float(np.min(values)), len(values), note)

@@ -20,7 +20,7 @@ from modeling.latents import LatentClip
 from modeling.measure import Measure
 from modeling.noise import over_latents
 from modeling.sampler import Task, sample
-from modeling.text import NULL, token_tensor
+from modeling.text import NULL
 from modeling.train_vae import psnr_db
 
 MOST_STEPS = 8  # what is made matters only as what the decoder mixes into what is given
@@ -48,12 +48,8 @@ def fidelity_measures(
 
 
 def _task(bundle: Bundle, clip: LatentClip, pattern: TaskRecipe, seed: int) -> Task:
-    latents = clip.windows_WGChw[0]
-    with torch.no_grad():
-        text, nothing = (
-            bundle.text(token_tensor(words))
-            for words in (bundle.tokenizer.encode(clip.caption), [NULL])
-        )
+    latents = clip.windows_WGChw[0].to(bundle.device)
+    text, nothing = map(bundle.features, (bundle.tokenizer.encode(clip.caption), [NULL]))
     given = given_patches(pattern, grid_of(latents, bundle.dit.config))
     return Task(latents, given, text, nothing, bundle.recipe.data.fps, seed)
 

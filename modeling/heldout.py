@@ -103,7 +103,7 @@ def vae_psnr(bundle: Bundle, clips: Sequence[Clip]) -> Measure:
     """Reconstruction of held-out clips' first windows."""
     values = []
     for clip in clips:
-        video = to_float(clip.frames_THWC[: bundle.recipe.data.num_frames])
+        video = to_float(clip.frames_THWC[: bundle.recipe.data.num_frames]).to(bundle.device)
         again = bundle.vae.decode(bundle.vae.encode(video[None]))[0].clamp(-1, 1)
         values.append(psnr_db(again, video))
     return mean_of("vae_psnr_db", values, "held-out clips, mean")

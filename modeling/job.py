@@ -74,7 +74,8 @@ def train_with_ray(context: JobContext, workers: int) -> dict[str, Any]:
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
-    if not ray.cluster_resources().get("GPU"):  # type: ignore[no-untyped-call]
+    gpus = int(ray.cluster_resources().get("GPU", 0))  # type: ignore[no-untyped-call]
+    if not gpus:
         check_memory(bench.recipe)  # in one sentence, which Ray Train would bury
 
     stop = context.folder / STOP_FILE
@@ -87,8 +88,7 @@ def train_with_ray(context: JobContext, workers: int) -> dict[str, Any]:
             "folder": str(context.folder),
             "threads": max(1, settings.cpu_count // workers),
         },
-        # Half a core each, so that the trainer and the services beside it can be placed too.
-        scaling_config=ScalingConfig(num_workers=workers, resources_per_worker={"CPU": 0.5}),
+        scaling_config=ScalingConfig(num_workers=workers, **worker_needs(workers, gpus)),
         run_config=RunConfig(
             name=context.folder.name,
             storage_path=str(settings.home / "ray-train"),
@@ -101,6 +101,22 @@ def train_with_ray(context: JobContext, workers: int) -> dict[str, Any]:
     if result is None:
         raise JobError(f"training ended without a result; see the log of {context.folder.name}")
     return result
+
+
+def worker_needs(workers: int, gpus: int) -> dict[str, Any]:
+    """What Ray Train reserves for each worker: a GPU where the cluster has any.
+
+    Raises:
+        InputError: there are fewer GPUs than workers.
+    """
+    if 0 < gpus < workers:
+        raise InputError(
+            f"{workers} workers need a GPU each, and the cluster has {gpus}; ask for --workers "
+            f"{gpus}, or add nodes"
+        )
+    # Half a core each, so that the trainer and the services beside it can be placed too.
+    cpus = {"CPU": 0.5}
+    return {"use_gpu": gpus > 0, "resources_per_worker": cpus | ({"GPU": 1} if gpus else {})}
 
 
 def train_worker(config: dict[str, Any]) -> None:

@@ -27,7 +27,6 @@ from infra.errors import InputError
 from modeling.bundle import Bundle
 from modeling.data import nearest_size, to_pixels
 from modeling.sampler import SamplerRecipe, Task, sample
-from modeling.text import token_tensor
 from modeling.tiling import Tiling
 
 Pixels = npt.NDArray[np.uint8]
@@ -170,15 +169,12 @@ def _first_stage(
     native_height, native_width = nearest_size(width, height, bundle.recipe.data)
     spatial = bundle.vae.spatial
     shape = (1, bundle.vae.latent_channels, native_height // spatial, native_width // spatial)
-    text, negative = (_text(bundle, words) for words in (prompt, negative_prompt))
+    text, negative = (
+        bundle.features(bundle.tokenizer.encode(words)) for words in (prompt, negative_prompt)
+    )
     given = torch.zeros(1, 1, 1, dtype=torch.bool)
-    return Task(torch.zeros(shape), given, text, negative, bundle.recipe.data.fps, seed)
-
-
-@torch.no_grad()
-def _text(bundle: Bundle, words: str) -> Tensor:
-    features: Tensor = bundle.text(token_tensor(bundle.tokenizer.encode(words)))
-    return features
+    empty = torch.zeros(shape, device=bundle.device)
+    return Task(empty, given, text, negative, bundle.recipe.data.fps, seed)
 
 
 class _Counted:

@@ -35,7 +35,7 @@ def encode_windows(vae: VAE, clip: Clip, recipe: DataRecipe) -> Tensor:
     """Normalised latents of a clip's windows, (W, G, C, h, w)."""
     starts = window_starts(len(clip.frames_THWC), recipe)
     windows = [clip.frames_THWC[start : start + recipe.num_frames] for start in starts]
-    return vae.encode(to_float(np.stack(windows)))
+    return vae.encode(to_float(np.stack(windows)).to(vae.device))
 
 
 def measure_statistics(vae: VAE, clips: Sequence[Clip], recipe: DataRecipe) -> None:
@@ -79,7 +79,7 @@ def write_latents(
                     "vae_hash": vae_hash,
                     "shape": list(latents.shape),
                     "fps": recipe.fps,
-                    "latent": latents.numpy().astype(np.float16).tobytes(),
+                    "latent": latents.cpu().numpy().astype(np.float16).tobytes(),
                 }
             )
         lake.append("latents", rows)

@@ -40,9 +40,12 @@ def attend(q_NHD: Tensor, k_NHD: Tensor, v_NHD: Tensor, layout: Layout) -> Tenso
         from torch.nn.attention.varlen import varlen_attn
 
         offsets, longest = layout.offsets(q_NHD.device), max(layout.lengths)
-        out = varlen_attn(q_NHD, k_NHD, v_NHD, offsets, offsets, longest, longest)
+        # The kernel takes half precision alone; autocast leaves normalised queries in float32.
+        half = v_NHD.dtype if v_NHD.dtype.itemsize == 2 else torch.bfloat16
+        q, k, v = (x.to(half) for x in (q_NHD, k_NHD, v_NHD))
+        out = varlen_attn(q, k, v, offsets, offsets, longest, longest)
         assert isinstance(out, Tensor)
-        return out
+        return out.to(v_NHD.dtype)
     runs = layout.runs
     if len(runs) == 1:
         return _attend_stacked(q_NHD, k_NHD, v_NHD, runs[0][0])

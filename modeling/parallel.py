@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 from torch.utils.checkpoint import checkpoint
 
+from modeling.device import compute_device
 from modeling.muon import is_sharded
 from modeling.muon import whole as gathered
 from modeling.recipes import ComputeRecipe
@@ -40,15 +41,18 @@ def parallelize(module: nn.Module, recipe: ComputeRecipe) -> None:
 
 
 def shard(module: nn.Module, recipe: ComputeRecipe) -> None:
-    """Spread the weights over the workers, if there are several and the recipe says so."""
+    """Spread the weights over the workers' devices, if there are several and the recipe says so;
+    or else put them all on this one's."""
+    device = compute_device()
     if not shards(recipe):
+        module.to(device)
         return
     # These take a second to import, and one process has no use for them.
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
-    device = next(module.parameters()).device.type
-    mesh = init_device_mesh(device, (dist.get_world_size(),))
+    # A block is moved when it is sharded: no device ever holds all of a large model.
+    mesh = init_device_mesh(device.type, (dist.get_world_size(),))
     compute = torch.bfloat16 if recipe.precision == "bfloat16" else None
     policy = MixedPrecisionPolicy(param_dtype=compute, reduce_dtype=torch.float32)
     for block in getattr(module, "blocks", []):

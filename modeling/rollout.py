@@ -27,7 +27,6 @@ from modeling.data import to_pixels
 from modeling.documents import Memory, coarser
 from modeling.sampler import Task
 from modeling.tasks import Frames, Request
-from modeling.text import token_tensor
 from modeling.vae import GROUP
 from modeling.windows import plan, plan_loop
 
@@ -172,7 +171,4 @@ class Rollout:
         self._latents = {k: v for k, v in self._latents.items() if k >= keep or k == 0}
 
     def _text(self, prompt: str) -> Tensor:
-        with torch.no_grad():
-            tokens = self._bundle.tokenizer.encode(prompt)
-            features: Tensor = self._bundle.text(token_tensor(tokens))
-        return features
+        return self._bundle.features(self._bundle.tokenizer.encode(prompt))

@@ -21,6 +21,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from modeling.device import half_on_gpu
 from modeling.dit import DiT
 from modeling.documents import Document, Memory, pack, split, steady, table_order
 from modeling.noise import add_noise, over_latents
@@ -260,12 +261,13 @@ def guided_velocities(
         task.document(state, t, negative=True) for task, state, t in (moment[i] for i in guided)
     ]
     rows, width = pack(documents, dit.config), dit.config.width
-    if any(cache is not None for cache in caches):
-        owners = [*range(len(tasks)), *guided]
-        order = [owners[index] for index in table_order(documents)]
-        velocity_NP = through(dit, steady(rows, width, always=True), order, caches)
-    else:
-        velocity_NP = dit(steady(rows, width))
+    with half_on_gpu(rows.patches_NP.device):
+        if any(cache is not None for cache in caches):
+            owners = [*range(len(tasks)), *guided]
+            order = [owners[index] for index in table_order(documents)]
+            velocity_NP = through(dit, steady(rows, width, always=True), order, caches)
+        else:
+            velocity_NP = dit(steady(rows, width))
     velocities = [v.float() for v in split(velocity_NP, documents, dit.config)]
     for index, unconditional in zip(guided, velocities[len(tasks) :], strict=True):
         recipe, conditional = recipes[index], velocities[index]

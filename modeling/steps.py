@@ -32,6 +32,7 @@ from infra.tracking import Run, Tracking
 from modeling.bundle import save_bundle
 from modeling.codec import VAE
 from modeling.data import Clip, load_pixels
+from modeling.device import compute_device
 from modeling.dit import DiT
 from modeling.finetune import finish, start, take_vae
 from modeling.latents import measure_statistics, write_latents
@@ -113,7 +114,7 @@ class Bench:
         )
 
     def load_vae(self) -> VAE:
-        return read_vae(self.vae_folder, self.recipe.vae.config)
+        return read_vae(self.vae_folder, self.recipe.vae.config).to(compute_device())
 
     def run_in_mlflow(self, stack: ExitStack, experiment: str) -> Run:
         tags = {
@@ -177,7 +178,7 @@ def train_vae(bench: Bench, should_stop: Callable[[], bool]) -> dict[str, Any]:
 
 def adopt_vae(bench: Bench, clips: Sequence[Clip]) -> dict[str, Any]:
     """Take the VAE of the recipe's folder as it is; measure its latents if nobody did."""
-    vae = adopted_vae(bench.recipe.vae)
+    vae = adopted_vae(bench.recipe.vae).to(compute_device())
     if not vae.has_statistics:
         measure_statistics(vae, clips, bench.recipe.data)
     write_vae(vae, bench.vae_folder)

@@ -110,7 +110,13 @@ def velocity_error(dit: DiT, text: CaptionEncoder, samples: Sequence[Sample]) ->
     features = text(ids, lengths).split(lengths)
     documents = [
         Document(
-            s.noisy_GChw.to(device), feature, s.timesteps_Gyx, s.given_Gyx, s.fps, s.opens, s.memory
+            s.noisy_GChw.to(device),
+            feature,
+            s.timesteps_Gyx,
+            s.given_Gyx,
+            s.fps,
+            s.opens,
+            tuple(replace(m, latents_GChw=m.latents_GChw.to(device)) for m in s.memory),
         )
         for s, feature in zip(samples, features, strict=True)
     ]

@@ -58,6 +58,7 @@ def vae_loss(
     perceptual: PerceptualLoss | None = None,
 ) -> Tensor:
     """What the VAE is trained by: `reconstruction_loss` of a draw from the posterior."""
+    video_BTHWC = video_BTHWC.to(vae.device)
     mean, log_var = vae.posterior(video_BTHWC)
     noise = torch.randn(mean.shape, generator=rng).to(mean)
     again = vae.reconstruct(mean + noise * (0.5 * log_var).exp())

@@ -299,7 +299,7 @@ class Trainer(Generic[Batch]):
             "ema": {name: module.state_dict() for name, module in self.ema.items()},
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
         }
-        whole = gather(state) if shards(self.compute) else state
+        whole = gather(state)
         if self.rank == 0:
             write_checkpoint(self.folder, whole)
         if self.world > 1:

@@ -234,7 +234,8 @@ class VideoVAE(VAE):
 
     def still(self, latents_GChw: Tensor, group: int) -> Tensor:
         """See `VAE.still`. A call of one row: nothing here has to be a stream's, bit for bit."""
-        pair_2Chw = self.denormalised(latents_GChw[None, [group, max(group - 1, 0)]])[0]
+        pair_2Chw = torch.stack([latents_GChw[group], latents_GChw[max(group - 1, 0)]])
+        pair_2Chw = self.denormalised(pair_2Chw[None])[0]
         return self._decode_pairs(pair_2Chw.flatten(0, 1)[None], Tiling())[0, -1]
 
     def _decode_pairs(self, pairs_NChw: Tensor, tiling: Tiling | None) -> Tensor:

@@ -92,6 +92,8 @@ class Watch:
         assert isinstance(dit, DiT) and isinstance(text, CaptionEncoder)
         if self.run is None or not self.clips:
             return
+        device = self.vae.device  # where weights that were gathered are not yet
+        dit, text = dit.to(device), text.to(device)
         if not self._latents:
             self._latents = [self._encoded(clip) for clip in self.clips]
         fps = self.recipe.data.fps

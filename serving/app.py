@@ -204,7 +204,8 @@ def _engine_actor(settings: Settings) -> dict[str, Any]:
         "OMP_NUM_THREADS": str(settings.cpu_count),
         "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": str(REPORT_S),
     }
-    return {"num_cpus": CPUS, "runtime_env": {"env_vars": variables}}
+    reserved = {"num_cpus": CPUS, "num_gpus": settings.engine_gpus}
+    return {**reserved, "runtime_env": {"env_vars": variables}}
 
 
 def _engines(settings: Settings) -> dict[str, Any]:

@@ -44,7 +44,8 @@ def vae_oracle(
     with torch.no_grad():
         for clip in chosen:
             window = clip.frames_THWC[: bundle.recipe.data.num_frames]
-            again = bundle.vae.decode(bundle.vae.encode(to_float(window)[None]))[0]
+            video = to_float(window)[None].to(bundle.device)
+            again = bundle.vae.decode(bundle.vae.encode(video))[0]
             truth = shows[clip.clip_id]
             pairs.append((read_attributes(to_pixels(again)), truth))
             untouched.append((read_attributes(window), truth))
