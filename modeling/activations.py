@@ -3,7 +3,8 @@
 Counted, not derived: a small transformer of the same proportions runs once, and autograd's hooks
 say what it saved. All of it grows with the width (head width, ratios and types being equal) and,
 but for copies of weights, with the rows; so differences between depths and between batches scale to
-any size. Attention on a GPU keeps what the fused one here does. Compiled blocks keep less.
+any size. Attention on a GPU keeps what the fused one here does. Compiled blocks keep less. Rows are
+those of patches; one of text keeps less than they do, and is taken for one of them.
 """
 
 from contextlib import nullcontext
@@ -86,9 +87,9 @@ def _kept(config: DiTConfig, depth: int, count: int, precision: str) -> int:
 
 def _rows(config: DiTConfig, count: int) -> tuple[list[Document], int]:
     """Documents of one size, and how many rows each has."""
-    frames, side, tokens = 2, 4 * config.patch, 8
+    frames, side, tokens = 2, 4 * config.patch, 1
     latents = torch.zeros(frames, config.latent_channels, side, side)
     given = torch.zeros(frames, 1, 1, dtype=torch.bool)
     times = torch.full((frames, 1, 1), 0.5)
     document = Document(latents, torch.zeros(tokens, config.text_width), times, given, 8.0)
-    return [document] * count, tokens + frames * 16
+    return [document] * count, frames * 16

@@ -28,7 +28,8 @@ from modeling.text import CaptionEncoder, CaptionTokenizer, token_tensor
 from modeling.vae_files import read_vae, write_vae
 from modeling.weights import file_hash, save_weights
 
-FORMAT = 1
+FORMAT = 2
+"""1 had text among the rows of all blocks, and one modulation for all."""
 MANIFEST = "manifest.json"
 
 
@@ -98,7 +99,9 @@ def load_bundle(folder: Path) -> Bundle:
         raise NotFoundError(f"{folder} is not a model bundle: it has no {MANIFEST}")
     if manifest.get("format") != FORMAT:
         raise InputError(
-            f"bundle {folder} has format {manifest.get('format')!r}, this version reads {FORMAT}"
+            f"bundle {folder} has format {manifest.get('format')!r}, this version reads {FORMAT}: "
+            "its network is another one; train the model again (reel train), or serve it with the "
+            "version that made it"
         )
     for name, expected in manifest["sha256"].items():
         _check_file(folder / name, expected)

@@ -1,16 +1,19 @@
-"""The diffusion transformer: packed rows of text and spacetime patches in, velocities out.
+"""The diffusion transformer: packed spacetime patches and their texts in, velocities out.
 
-One stream of pre-norm blocks. Every latent frame has a timestep of its own: a frame at t = 0 is
-given and clean, a frame at t = 1 is noise. Text-to-video, image-to-video, extension in both
-directions and single images differ only in which frames are given; the network has no other notion
-of a task.
+A stream of patches through pre-norm blocks; text is only looked at. Every latent frame has a
+timestep of its own: a frame at t = 0 is given and clean, a frame at t = 1 is noise. Text-to-video,
+image-to-video, extension in both directions and single images differ only in which frames are
+given; the network has no other notion of a task.
 
 Positions are in seconds along time and in units of the frame's shorter side along space, so frame
 rate and resolution are parameters and not retraining. They turn queries and keys (rotary), and the
-same waves are added to the rows. Adaptive layer norm follows DiT (Peebles and Xie, 2023) with one
-table shared by all blocks (PixArt-alpha, Chen et al., 2023), evaluated once per distinct timestep.
+same waves are added to the rows. Adaptive layer norm follows DiT (Peebles and Xie, 2023), where
+each block has a matrix of its own for it. Evaluated once per distinct timestep, it costs next to
+nothing, while a table that all blocks share (PixArt-alpha, Chen et al., 2023) has to be paid for
+with more blocks.
 
-Shapes: N rows, D width, H heads, K channels a head, U distinct timesteps, P patch values.
+Shapes: N patch rows, M text rows, D width, W text width, H heads, K channels a head, U distinct
+timesteps, P patch values.
 """
 
 import math
@@ -30,7 +33,7 @@ class DiTConfig:
     """Sizes of the transformer. `patch` latent positions along each spatial side make one row."""
 
     width: int = 192
-    depth: int = 6
+    depth: int = 4
     heads: int = 3
     patch: int = 2
     latent_channels: int = 16
@@ -46,21 +49,21 @@ class DiTConfig:
 class Rows:
     """One packed batch.
 
-    patches_NP: noisy latent patches (zeros on text rows).
-    text_ND: text features (zeros on patch rows).
-    is_text_N: which rows are text.
-    given_N: which rows belong to a given (clean) frame.
-    positions_N3: seconds, y, x; see `rotary`. Text rows count tokens on the first axis.
+    patches_NP: noisy latent patches.
+    given_N: which of them belong to what is given (clean).
+    positions_N3: seconds, y, x; see `rotary`.
     timesteps_U: the distinct timesteps; timestep_index_N picks one per row.
+    text_MW: text features.
+    text_positions_M3: tokens, counted on the first axis.
     """
 
     patches_NP: Tensor
-    text_ND: Tensor
-    is_text_N: Tensor
     given_N: Tensor
     positions_N3: Tensor
     timesteps_U: Tensor
     timestep_index_N: Tensor
+    text_MW: Tensor
+    text_positions_M3: Tensor
     layout: Layout
 
 
@@ -68,15 +71,17 @@ class Rows:
 class Entered:
     """Rows on their way into the blocks.
 
-    x_ND: features. table_U4D, hidden_UD: modulation and embedding of each distinct timestep;
-    index_N picks one per row. turn: rotary embedding, (N, 1, K / 2).
+    x_ND: features of patches. text_MD: of text, the same for all blocks. hidden_UD: embedding of
+    each distinct timestep; index_N picks one per row. turn, text_turn: rotary embeddings.
     """
 
     x_ND: Tensor
-    table_U4D: Tensor
     hidden_UD: Tensor
     index_N: Tensor
     turn: Tensor
+    text_MD: Tensor
+    text_turn: Tensor
+    layout: Layout
 
 
 def timestep_features(t_U: Tensor, width: int) -> Tensor:
@@ -152,55 +157,68 @@ def swiglu(rows: Tensor) -> Tensor:
 
 
 class Block(nn.Module):
-    """Pre-norm attention and SwiGLU, each scaled and gated by the row's timestep.
+    """Attention and SwiGLU, pre-norm, each scaled and gated by the row's timestep.
 
-    There is no shift: it bought nothing measurable here, and on CPU every further element-wise
-    pass over the rows costs as much as a small matrix product.
+    Text gives attention keys and values and goes no way of its own: it is the same for all blocks,
+    so most of the work is done on patches alone. There is no shift: it bought nothing measurable
+    here, and on CPU every further element-wise pass over the rows costs as much as a small matrix
+    product.
     """
 
     def __init__(self, config: DiTConfig) -> None:
         super().__init__()
         width, hidden = config.width, int(config.width * config.mlp_ratio * 2 / 3) // 32 * 32
         self.heads = config.heads
+        self.modulation = nn.Linear(width, 4 * width)
         self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.text_kv = nn.Linear(width, 2 * width, bias=False)
         self.attention_out = nn.Linear(width, width, bias=False)
         self.mlp_in = nn.Linear(width, 2 * hidden, bias=False)
         self.mlp_out = nn.Linear(hidden, width, bias=False)
-        self.modulation = nn.Parameter(torch.zeros(4, width))
         head_width = width // config.heads
         self.q_gain = nn.Parameter(torch.ones(head_width))
         self.k_gain = nn.Parameter(torch.ones(head_width))
 
-    def forward(
-        self, x_ND: Tensor, table_U4D: Tensor, index_N: Tensor, turn: Tensor, layout: Layout
-    ) -> Tensor:
-        q_NHK, k_NHK, v_NHK = self.queries(x_ND, table_U4D, index_N, turn)
-        return self.mix(x_ND, attend(q_NHK, k_NHK, v_NHK, layout), table_U4D, index_N)
+    def forward(self, x_ND: Tensor, entered: Entered) -> Tensor:
+        scale, gate, mlp_scale, mlp_gate = self.modulation(entered.hidden_UD).chunk(4, dim=-1)
+        index_N = entered.index_N
+        q, k, v = self.queries(x_ND, scale, index_N, entered.turn)
+        text_k, text_v = self.words(entered.text_MD, entered.text_turn)
+        attended = attend(q, k, v, text_k, text_v, entered.layout)
+        return self.mix(x_ND, attended, gate, mlp_scale, mlp_gate, index_N)
 
     def queries(
-        self, x_ND: Tensor, table_U4D: Tensor, index_N: Tensor, turn: Tensor
+        self, x_ND: Tensor, scale_UD: Tensor, index_N: Tensor, turn: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """What attention needs: queries, keys and values, each (N, H, K)."""
-        scale, _, _, _ = self._modulation(table_U4D)
-        qkv = self.qkv(norm(x_ND) * scale.index_select(0, index_N))
+        """Queries, keys and values of patches, each (N, H, K)."""
+        qkv = self.qkv(norm(x_ND) * (1 + scale_UD).index_select(0, index_N))
         q, k, v = qkv.unflatten(-1, (3, self.heads, -1)).unbind(1)
         # Normalised queries and keys keep attention logits bounded, so training stays stable.
         q = rotate(F.layer_norm(q, q.shape[-1:], self.q_gain), turn)
         k = rotate(F.layer_norm(k, k.shape[-1:], self.k_gain), turn)
         return q, k, v.to(q.dtype)
 
-    def mix(self, x_ND: Tensor, attended_NHK: Tensor, table_U4D: Tensor, index_N: Tensor) -> Tensor:
-        """What follows attention: its output and the SwiGLU are added to the rows."""
-        _, gate, scale, gate_mlp = self._modulation(table_U4D)
-        out = self.attention_out(attended_NHK.flatten(1))
-        x_ND = torch.addcmul(x_ND, gate.index_select(0, index_N), out)
-        hidden = self.mlp_in(norm(x_ND) * scale.index_select(0, index_N))
-        out = self.mlp_out(swiglu(hidden))
-        return torch.addcmul(x_ND, gate_mlp.index_select(0, index_N), out)
+    def words(self, text_MD: Tensor, turn: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values of text, each (M, H, K)."""
+        k, v = self.text_kv(text_MD).unflatten(-1, (2, self.heads, -1)).unbind(1)
+        k = rotate(F.layer_norm(k, k.shape[-1:], self.k_gain), turn)
+        return k, v.to(k.dtype)
 
-    def _modulation(self, table_U4D: Tensor) -> tuple[Tensor, ...]:
-        # Rows pick from each part by itself: gradients of a joint pick would be copied together.
-        return (table_U4D + self.modulation).unbind(1)
+    def mix(
+        self,
+        x_ND: Tensor,
+        attended_NHK: Tensor,
+        gate_UD: Tensor,
+        mlp_scale_UD: Tensor,
+        mlp_gate_UD: Tensor,
+        index_N: Tensor,
+    ) -> Tensor:
+        """What follows attention: its output and the SwiGLU are added to the rows."""
+        out = self.attention_out(attended_NHK.flatten(1))
+        x_ND = torch.addcmul(x_ND, gate_UD.index_select(0, index_N), out)
+        hidden = self.mlp_in(norm(x_ND) * (1 + mlp_scale_UD).index_select(0, index_N))
+        out = self.mlp_out(swiglu(hidden))
+        return torch.addcmul(x_ND, mlp_gate_UD.index_select(0, index_N), out)
 
 
 class DiT(nn.Module):
@@ -215,7 +233,6 @@ class DiT(nn.Module):
         self.place = nn.Linear(config.width // config.heads, config.width)
         self.kind = nn.Parameter(torch.zeros(2, config.width))  # noisy patch, given patch
         self.timestep = nn.Sequential(nn.Linear(256, config.width), nn.SiLU())
-        self.table = nn.Linear(config.width, 4 * config.width)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
         self.out_scale = nn.Linear(config.width, config.width)
         self.patch_out = nn.Linear(config.width, patch_values)
@@ -223,38 +240,37 @@ class DiT(nn.Module):
 
     def _initialise(self) -> None:
         # Gates and output start at zero: each block is the identity and the velocity is zero.
-        depth = 1 / math.sqrt(2 * self.config.depth)
+        depth, zeros = 1 / math.sqrt(2 * self.config.depth), [self.patch_out, self.out_scale]
         for block in self.blocks:
             assert isinstance(block, Block)
-            for layer in (block.qkv, block.mlp_in):
+            for layer in (block.qkv, block.text_kv, block.mlp_in):
                 nn.init.xavier_uniform_(layer.weight)
             for layer in (block.attention_out, block.mlp_out):
                 nn.init.xavier_uniform_(layer.weight, gain=depth)
-        for last in (self.table, self.patch_out, self.out_scale):
+            zeros.append(block.modulation)
+        for last in zeros:
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)
 
     def forward(self, rows: Rows) -> Tensor:
-        """Velocity d(latent)/dt, (N, P); rows that are text hold nothing meaningful."""
+        """Velocity d(latent)/dt of each patch row, (N, P)."""
         entered = self.enter(rows)
         x_ND = entered.x_ND
         for block in self.blocks:
-            x_ND = block(x_ND, entered.table_U4D, entered.index_N, entered.turn, rows.layout)
+            x_ND = block(x_ND, entered)
         return self.leave(x_ND, entered)
 
     def enter(self, rows: Rows) -> Entered:
         """What the blocks work on: the rows' features, and what their timesteps and places say."""
-        width = self.config.width
-        patches = self.patch_in(rows.patches_NP) + self.kind.index_select(0, rows.given_N.long())
-        x_ND = torch.where(rows.is_text_N[:, None], self.text_in(rows.text_ND), patches)
-        features_UF = timestep_features(rows.timesteps_U, 256).to(rows.patches_NP.dtype)
-        hidden_UD = self.timestep(features_UF)
-        table_U4D = self.table(hidden_UD).unflatten(-1, (4, width))
-        # Scales start at one, gates at zero.
-        table_U4D = table_U4D + table_U4D.new_tensor([1, 0, 1, 0]).view(1, 4, 1)
-        turn = rotary(rows.positions_N3, width // self.config.heads)
-        x_ND = x_ND + self.place(turn.flatten(1).to(x_ND.dtype))
-        return Entered(x_ND, table_U4D, hidden_UD, rows.timestep_index_N, turn)
+        head_width, dtype = self.config.width // self.config.heads, rows.patches_NP.dtype
+        hidden_UD = self.timestep(timestep_features(rows.timesteps_U, 256).to(dtype))
+        turn = rotary(rows.positions_N3, head_width)
+        text_turn = rotary(rows.text_positions_M3, head_width)
+        x_ND = self.patch_in(rows.patches_NP) + self.kind.index_select(0, rows.given_N.long())
+        x_ND = x_ND + self.place(turn.flatten(1).to(dtype))
+        text_MD = norm(self.text_in(rows.text_MW) + self.place(text_turn.flatten(1).to(dtype)))
+        index_N = rows.timestep_index_N
+        return Entered(x_ND, hidden_UD, index_N, turn, text_MD, text_turn, rows.layout)
 
     def leave(self, x_ND: Tensor, entered: Entered) -> Tensor:
         """From the last block's rows to velocities, (N, P)."""

@@ -123,51 +123,53 @@ def table_order(documents: Sequence[Document]) -> list[int]:
 
 
 def row_positions(document: Document, config: DiTConfig) -> Tensor:
-    """Rotary positions of all rows of a document, in their order. (N, 3)."""
-    tokens, grid = len(document.text_LD), grid_of(document.latents_GChw, config)
-    # Text counts backwards in time from the clip's start, one unit a token.
-    order = torch.zeros(tokens, 3)
-    order[:, 0] = torch.arange(tokens) - tokens
+    """Rotary positions of all patch rows of a document, in their order. (N, 3)."""
+    grid = grid_of(document.latents_GChw, config)
     seen = [
         grid_positions(memory.seconds_G, grid_of(memory.latents_GChw, config)[1:], grid[1:], config)
         for memory in document.memory
     ]
     seconds = frame_seconds(grid[0], document.fps, opens=document.opens)
-    return torch.cat([order, *seen, grid_positions(seconds, grid[1:], grid[1:], config)])
+    return torch.cat([*seen, grid_positions(seconds, grid[1:], grid[1:], config)])
+
+
+def text_positions(tokens: int) -> Tensor:
+    """Rotary positions of a text's rows, (L, 3): backwards in time from the clip's start, one unit
+    a token."""
+    order = torch.zeros(tokens, 3)
+    order[:, 0] = torch.arange(tokens) - tokens
+    return order
 
 
 def pack(documents: Sequence[Document], config: DiTConfig) -> Rows:
-    """Lay documents out as one table of rows, each as text, memory and then its own patches."""
-    patch_values = config.latent_channels * config.patch**2
-    patches, text, is_text, given, positions, steps, lengths = [], [], [], [], [], [], []
+    """Lay documents out as tables of rows: patches, memory first and then their own, and text."""
+    patches, given, positions, steps, lengths = [], [], [], [], []
     alike: dict[tuple[object, ...], Tensor] = {}  # positions, which are half of all the work here
-    for document in (documents[index] for index in table_order(documents)):
-        grid, tokens = grid_of(document.latents_GChw, config), len(document.text_LD)
-        rows = patchify(document.latents_GChw, config.patch)
+    ordered = [documents[index] for index in table_order(documents)]
+    for document in ordered:
+        grid = grid_of(document.latents_GChw, config)
         past = [patchify(memory.latents_GChw, config.patch) for memory in document.memory]
-        before = tokens + sum(map(len, past))
-        length = before + len(rows)
-        patches += [rows.new_zeros(tokens, patch_values), *past, rows]
-        text += [document.text_LD, document.text_LD.new_zeros(length - tokens, config.text_width)]
-        is_text.append(torch.arange(length) < tokens)
-        given += [torch.arange(before) >= tokens, over_rows(document.given_Gyx, grid)]
+        before = sum(map(len, past))
+        patches += [*past, patchify(document.latents_GChw, config.patch)]
+        given += [torch.ones(before, dtype=torch.bool), over_rows(document.given_Gyx, grid)]
         steps += [torch.zeros(before), over_rows(document.timesteps_Gyx, grid)]
-        key = (tokens, grid, document.fps, document.opens, *map(id, document.memory))
+        key = (grid, document.fps, document.opens, *map(id, document.memory))
         if key not in alike:
             alike[key] = row_positions(document, config)
         positions.append(alike[key])
-        lengths.append(length)
+        lengths.append(len(alike[key]))
+    words = [len(document.text_LD) for document in ordered]
     distinct, index = torch.unique(torch.cat(steps), return_inverse=True)
     device = patches[0].device
     return Rows(
         patches_NP=torch.cat(patches),
-        text_ND=torch.cat(text),
-        is_text_N=torch.cat(is_text).to(device),
         given_N=torch.cat(given).to(device),
         positions_N3=torch.cat(positions).to(device),
         timesteps_U=distinct.to(device),
         timestep_index_N=index.to(device),
-        layout=Layout(tuple(lengths)),
+        text_MW=torch.cat([document.text_LD for document in ordered]),
+        text_positions_M3=torch.cat([text_positions(count) for count in words]).to(device),
+        layout=Layout(tuple(lengths), tuple(words)),
     )
 
 
@@ -184,18 +186,24 @@ def steady(rows: Rows, width: int, *, always: bool = False) -> Rows:
     if not rows.patches_NP.is_cpu:
         return rows
     least = 32 if width <= 384 else 256
-    present = len(rows.is_text_N)
-    more = least if always else max(least - present, 0)
-    below = (0, 0, 0, more)
+    patches, words = (
+        least if always else max(least - len(present), 0)
+        for present in (rows.patches_NP, rows.text_MW)
+    )
+    if patches or words:
+        patches, words = max(patches, 1), max(words, 1)  # attention wants some of both
+    layout, below = rows.layout, (0, 0, 0, patches)
+    if patches:
+        layout = Layout((*layout.lengths, patches), (*layout.words, words))
     return Rows(
         patches_NP=F.pad(rows.patches_NP, below),
-        text_ND=F.pad(rows.text_ND, below),
-        is_text_N=F.pad(rows.is_text_N, (0, more), value=True),
-        given_N=F.pad(rows.given_N, (0, more)),
+        given_N=F.pad(rows.given_N, (0, patches)),
         positions_N3=F.pad(rows.positions_N3, below),
         timesteps_U=F.pad(rows.timesteps_U, (0, max(least - len(rows.timesteps_U), 0))),
-        timestep_index_N=F.pad(rows.timestep_index_N, (0, more)),
-        layout=Layout((*rows.layout.lengths, more)) if more else rows.layout,
+        timestep_index_N=F.pad(rows.timestep_index_N, (0, patches)),
+        text_MW=F.pad(rows.text_MW, (0, 0, 0, words)),
+        text_positions_M3=F.pad(rows.text_positions_M3, (0, 0, 0, words)),
+        layout=layout,
     )
 
 
@@ -210,7 +218,7 @@ def split(rows_NP: Tensor, documents: Sequence[Document], config: DiTConfig) -> 
         document = documents[index]
         count = math.prod(grid_of(document.latents_GChw, config))
         past = (math.prod(grid_of(memory.latents_GChw, config)) for memory in document.memory)
-        at += len(document.text_LD) + sum(past)
+        at += sum(past)
         outputs[index] = unpatchify(
             rows_NP[at : at + count], document.latents_GChw.shape, config.patch
         )

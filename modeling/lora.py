@@ -29,7 +29,7 @@ class LoRARecipe:
     rank: int = 0
     alpha: float = 16.0
     """What the adapter adds is scaled by alpha / rank."""
-    targets: tuple[str, ...] = ("qkv", "attention_out", "mlp_in", "mlp_out")
+    targets: tuple[str, ...] = ("qkv", "text_kv", "attention_out", "mlp_in", "mlp_out")
     """Names of the linear layers that get one."""
 
 

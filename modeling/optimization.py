@@ -19,12 +19,10 @@ SETTLING_STEPS = 50  # before which they are not believed
 def make_optimizers(
     modules: dict[str, nn.Module], recipe: OptimizerRecipe
 ) -> list[torch.optim.Optimizer]:
-    """AdamW, and Muon for the matrices inside blocks when the recipe has a rate for it."""
+    """AdamW, and Muon for the matrices of rows inside blocks when the recipe has a rate for it."""
     named = [item for module in modules.values() for item in module.named_parameters()]
     hidden = {
-        name
-        for name, p in named
-        if recipe.muon_learning_rate and p.ndim > 1 and "blocks." in name and "weight" in name
+        name for name, p in named if recipe.muon_learning_rate and p.ndim > 1 and _is_hidden(name)
     }
     rest = [(name, p) for name, p in named if name not in hidden]
     groups = [
@@ -37,6 +35,11 @@ def make_optimizers(
         return [adamw]
     matrices = [p for name, p in named if name in hidden]
     return [adamw, Muon(matrices, recipe.muon_learning_rate, weight_decay=recipe.weight_decay)]
+
+
+def _is_hidden(name: str) -> bool:
+    # Modulation has no rows, but a few timesteps, and starts at zero: an input, not a hidden layer.
+    return "blocks." in name and "weight" in name and "modulation" not in name
 
 
 def rate_factor(step: int, recipe: OptimizerRecipe) -> float:

@@ -183,7 +183,7 @@ def tiny(seed: int = 0) -> ModelRecipe:
         ),
         dit=TransformerRecipe(
             config=DiTConfig(
-                width=192, depth=6, heads=3, patch=2, latent_channels=8, text_width=192
+                width=192, depth=4, heads=3, patch=2, latent_channels=8, text_width=192
             ),
             optimizer=OptimizerRecipe(
                 steps=1100, batch=64, learning_rate=2e-3, muon_learning_rate=6e-3

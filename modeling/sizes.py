@@ -68,7 +68,7 @@ def small(seed: int = 0) -> ModelRecipe:
         ),
         dit=_transformer(
             data,
-            DiTConfig(width=768, depth=16, heads=12, text_width=768),
+            DiTConfig(width=768, depth=11, heads=12, text_width=768),
             OptimizerRecipe(
                 steps=100_000,
                 batch=24,
@@ -105,7 +105,7 @@ def base(seed: int = 0) -> ModelRecipe:
         ),
         dit=_transformer(
             data,
-            DiTConfig(width=2048, depth=24, heads=16, text_width=2048),
+            DiTConfig(width=2048, depth=15, heads=16, text_width=2048),
             OptimizerRecipe(
                 steps=300_000,
                 batch=4,
@@ -142,7 +142,7 @@ def large(seed: int = 0) -> ModelRecipe:
         ),
         dit=_transformer(
             data,
-            DiTConfig(width=4096, depth=48, heads=32, text_width=4096),
+            DiTConfig(width=4096, depth=30, heads=32, text_width=4096),
             OptimizerRecipe(
                 steps=100_000,
                 batch=1,

@@ -14,7 +14,7 @@ the line through the last two, as TaylorSeer does, made the distance larger. So 
 the blocks added, without the first (1.6 times), and keeping the difference that guidance multiplies
 (1.3 times, even at the end).
 
-What a reused step costs bounds the speed: of the demo's six blocks it is about a quarter of a whole
+What a reused step costs bounds the speed: of the demo's four blocks it is about a third of a whole
 step, the first block being most of it, and of a deeper network's far less.
 
     caches = [StepCache(0.35, steps=16), None]              # of two videos, one without
@@ -77,10 +77,9 @@ def through(
     caches: of each video; those without one run whole.
     """
     entered = dit.enter(rows)
-    x_ND = _blocks(dit.blocks[:1], entered.x_ND, entered, rows.layout)
+    x_ND = _blocks(dit.blocks[:1], entered.x_ND, entered)
     first_ND = x_ND - entered.x_ND
-    ends = rows.layout.offsets(torch.device("cpu")).tolist()
-    spans = [slice(*pair) for pair in itertools.pairwise(ends)]
+    spans = _spans(rows.layout.lengths)
     theirs = [
         [index for index, owner in enumerate(owners) if owner == video]
         for video in range(len(caches))
@@ -90,11 +89,9 @@ def through(
     rest_ND = torch.empty_like(x_ND)
     chosen = [i for i in range(len(spans)) if i >= len(owners) or run[owners[i]]]
     if chosen:
-        at = torch.cat([torch.arange(s.start, s.stop) for s in (spans[i] for i in chosen)])
-        at = at.to(x_ND.device)
-        part = Layout(tuple(rows.layout.lengths[index] for index in chosen))
+        at = _rows_of(spans, chosen).to(x_ND.device)
         taken = x_ND[at]
-        rest_ND[at] = _blocks(dit.blocks[1:], taken, _rows_of(entered, at), part) - taken
+        rest_ND[at] = _blocks(dit.blocks[1:], taken, _part(entered, at, chosen)) - taken
     for video, (cache, own) in enumerate(zip(caches, theirs, strict=True)):
         if cache is None:
             continue
@@ -128,17 +125,33 @@ def _must_run(
     return (~(torch.stack(changes) < 1)).tolist()
 
 
-def _blocks(blocks: torch.nn.ModuleList, x_ND: Tensor, entered: Entered, layout: Layout) -> Tensor:
+def _blocks(blocks: torch.nn.ModuleList, x_ND: Tensor, entered: Entered) -> Tensor:
     for block in blocks:
-        x_ND = block(x_ND, entered.table_U4D, entered.index_N, entered.turn, layout)
+        x_ND = block(x_ND, entered)
     return x_ND
 
 
-def _rows_of(entered: Entered, at: Tensor) -> Entered:
+def _spans(lengths: Sequence[int]) -> list[slice]:
+    """Rows of each document."""
+    bounds = itertools.pairwise(itertools.accumulate(lengths, initial=0))
+    return [slice(*pair) for pair in bounds]
+
+
+def _rows_of(spans: Sequence[slice], chosen: Sequence[int]) -> Tensor:
+    """Indices of all rows of these documents."""
+    return torch.cat([torch.arange(s.start, s.stop) for s in (spans[i] for i in chosen)])
+
+
+def _part(entered: Entered, at: Tensor, chosen: Sequence[int]) -> Entered:
+    """Only these documents, whose patch rows are `at`."""
+    layout = entered.layout
+    text_at = _rows_of(_spans(layout.words), chosen).to(at.device)
     return Entered(
         entered.x_ND[at],
-        entered.table_U4D,
         entered.hidden_UD,
         entered.index_N[at],
         entered.turn[at],
+        entered.text_MD[text_at],
+        entered.text_turn[text_at],
+        Layout(*(tuple(of[i] for i in chosen) for of in (layout.lengths, layout.words))),
     )

@@ -29,7 +29,7 @@ from infra.recipes import fingerprint, from_dict
 from infra.releases import ReleaseInfo, get_release
 from infra.settings import Settings
 from infra.tracking import Run, Tracking
-from modeling.bundle import save_bundle
+from modeling.bundle import FORMAT, save_bundle
 from modeling.codec import VAE
 from modeling.data import Clip, load_pixels
 from modeling.device import compute_device
@@ -237,7 +237,7 @@ def train_dit(bench: Bench, should_stop: Callable[[], bool]) -> dict[str, Any]:
         recipe.optimizer,
         bench.dit_folder,
         seed=seed,
-        tag=fingerprint(recipe) + begun.tag,
+        tag=f"{fingerprint(recipe)}{begun.tag}-{FORMAT}",
         checkpoint_s=bench.settings.checkpoint_s,
         compute=recipe.compute,
     )

@@ -121,7 +121,7 @@ def velocity_error(dit: DiT, text: CaptionEncoder, samples: Sequence[Sample]) ->
         for s, feature in zip(samples, features, strict=True)
     ]
     rows = pack(documents, dit.config)
-    predicted = dit(rows)[~(rows.is_text_N | rows.given_N)].float()
+    predicted = dit(rows)[~rows.given_N].float()
     wanted = []
     for sample in (samples[index] for index in table_order(documents)):
         asked = ~over_rows(sample.given_Gyx, grid_of(sample.noisy_GChw, dit.config))

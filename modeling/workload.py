@@ -1,10 +1,11 @@
 """What there is to compute: a recipe's parameters, one packed batch, and its FLOPs.
 
-FLOPs of a batch of n rows in documents of n_i: 6 N n + 12 L d sum(n_i^2), with N the parameters
-that each row meets; what works once for each timestep is left out, and blocks that are computed
-again are counted apart.
+FLOPs of a batch of n patch rows and m text rows: 6 (N n + M m) + 12 L d sum(n_i (n_i + m_i)) over
+its documents, with N and M the parameters that each of them meets; what works once for each
+timestep is left out, and blocks that are computed again are counted apart.
 """
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,20 +20,25 @@ from modeling.text import FIRST_WORD
 from modeling.vae import GROUP, VideoVAE
 
 VOCABULARY = FIRST_WORD + 8192  # of a text encoder that is trained along, at most
-ONCE_PER_TIMESTEP = ("timestep", "table", "out_scale")
+HIDDEN_LAYERS = ("qkv", "attention_out", "mlp_in", "mlp_out")
+OUTSIDE = ("patch_in", "place", "patch_out")
+TEXT_HIDDEN_LAYERS, TEXT_OUTSIDE = ("text_kv",), ("text_in", "place")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Parameters:
-    """How many there are. matrices: those of all blocks that rows meet; rowwise: those and the
-    ones before and after the blocks; muon: those whose optimizer keeps one moment, not two."""
+    """How many there are. matrices, text_matrices: those of all blocks that rows of patches and of
+    text meet; rowwise, textwise: those and the ones before and after the blocks; muon: those whose
+    optimizer keeps one moment, not two."""
 
     vae: int
     transformer: int
     text: int
     blocks: int
     matrices: int
+    text_matrices: int
     rowwise: int
+    textwise: int
     muon: int
 
     @property
@@ -48,10 +54,12 @@ class Parameters:
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """One packed batch: rows, and the sum of its documents' squared lengths."""
+    """One packed batch: rows of patches and text, those of text among them, and the pairs that
+    attention compares: of each document, patches times patches and text."""
 
     rows: int
-    squares: float
+    words: int
+    pairs: float
 
 
 def count_parameters(recipe: ModelRecipe) -> Parameters:
@@ -60,21 +68,23 @@ def count_parameters(recipe: ModelRecipe) -> Parameters:
     with torch.device("meta"):
         vae, dit = VideoVAE(recipe.vae.config), DiT(own.config)
     trained_along = own.text.encoder == "trained"
-    blocks = _total(dit.blocks)
-    matrices = sum(m.weight.numel() for m in dit.blocks.modules() if isinstance(m, nn.Linear))
-    outside = sum(
-        layer.weight.numel()
-        for name, layer in dit.named_children()
-        if isinstance(layer, nn.Linear) and name not in ONCE_PER_TIMESTEP
+    layers: Counter[str] = Counter()
+    for name, module in dit.named_modules():
+        if isinstance(module, nn.Linear):
+            layers[name.rpartition(".")[2]] += module.weight.numel()
+    matrices, text_matrices = (
+        sum(layers[name] for name in names) for names in (HIDDEN_LAYERS, TEXT_HIDDEN_LAYERS)
     )
     return Parameters(
         vae=_total(vae),
         transformer=_total(dit),
         text=own.config.text_width * (VOCABULARY if trained_along else 1),
-        blocks=blocks,
+        blocks=_total(dit.blocks),
         matrices=matrices,
-        rowwise=matrices + outside,
-        muon=matrices if own.optimizer.muon_learning_rate else 0,
+        text_matrices=text_matrices,
+        rowwise=matrices + sum(layers[name] for name in OUTSIDE),
+        textwise=text_matrices + sum(layers[name] for name in TEXT_OUTSIDE),
+        muon=matrices + text_matrices if own.optimizer.muon_learning_rate else 0,
     )
 
 
@@ -93,29 +103,33 @@ def packed_batch(recipe: ModelRecipe) -> Batch:
         InputError: a window alone has more rows than the recipe's `token_budget`.
     """
     own, rates = recipe.dit, recipe.dit.optimizer
-    frames = window_rows(recipe.data, own.config.patch)
+    frames, words = window_rows(recipe.data, own.config.patch), own.text.max_tokens
     whole = document_rows(recipe)
-    groups = 1 + (recipe.data.num_frames - 1) // GROUP
-    image = frames // groups + own.text.max_tokens
-    share = own.image_share
-    mean, square = ((1 - share) * whole**p + share * image**p for p in (1, 2))
+    image = frames // (1 + (recipe.data.num_frames - 1) // GROUP)
+    shares = ((1 - own.image_share, frames), (own.image_share, image))
+    mean = sum(share * patches for share, patches in shares) + words
+    pairs = sum(share * patches * (patches + words) for share, patches in shares)
     if rates.token_budget and whole > rates.token_budget:
         raise InputError(
             f"a window of recipe {recipe.name!r} has {whole} rows and its token_budget is "
             f"{rates.token_budget}; raise it, or lower max_area or num_frames"
         )
     documents = rates.token_budget / mean if rates.token_budget else rates.batch
-    return Batch(rows=round(documents * mean), squares=documents * square)
+    return Batch(
+        rows=round(documents * mean), words=round(documents * words), pairs=documents * pairs
+    )
 
 
 def batch_flops(recipe: ModelRecipe, counts: Parameters, batch: Batch) -> tuple[float, float]:
     """Of one batch on one GPU: forward and backward, and what is computed a second time."""
     config, compute = recipe.dit.config, recipe.dit.compute
-    attention = 4 * config.depth * config.width * batch.squares
-    model = 6 * counts.rowwise * batch.rows + 3 * attention
+    patches = batch.rows - batch.words
+    attention = 4 * config.depth * config.width * batch.pairs
+    model = 6 * (counts.rowwise * patches + counts.textwise * batch.words) + 3 * attention
     every = {"none": 0, "full": 1, "selective": compute.checkpoint_every}[compute.checkpointing]
     share = -(-config.depth // every) / config.depth if every else 0.0
-    return float(model), share * (2 * counts.matrices * batch.rows + attention)
+    blocks = 2 * (counts.matrices * patches + counts.text_matrices * batch.words)
+    return float(model), share * (blocks + attention)
 
 
 def _total(module: nn.Module) -> int:

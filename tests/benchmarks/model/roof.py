@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from modeling.allocator import keep_freed_memory
-from modeling.dit import DiT, DiTConfig
+from modeling.dit import Block, DiT, DiTConfig
 from modeling.noise import NoiseRecipe
 from modeling.recipes import ComputeRecipe, OptimizerRecipe, TransformerRecipe
 from modeling.text import TextEncoder
@@ -102,26 +102,31 @@ def _samples() -> list[Sample]:
 
 def _products(dit: DiT, samples: list[Sample], dtype: torch.dtype) -> list[Callable[[], Any]]:
     """Every product of one block, forward and backward: three of each weight, six of attention."""
-    lengths = [TOKENS + s.noisy_GChw[:, 0].numel() // 4 for s in samples]
-    products: list[Callable[[], Any]] = []
-    for weight in (p for p in dit.blocks[0].parameters() if p.ndim == 2 and min(p.shape) > 64):
-        w = weight.detach().to(dtype)
-        x, y = torch.randn(sum(lengths), w.shape[1]), torch.randn(sum(lengths), w.shape[0])
-        products.append(_three(x.to(dtype), w, y.to(dtype)))
+    patches = [s.noisy_GChw[:, 0].numel() // 4 for s in samples]
+    block, rows, words = dit.blocks[0], sum(patches), TOKENS * len(samples)
+    assert isinstance(block, Block)
+    layers = (block.qkv, block.attention_out, block.mlp_in, block.mlp_out)
+    products = [_three(rows, layer.weight.detach().to(dtype)) for layer in layers]
+    products.append(_three(words, block.text_kv.weight.detach().to(dtype)))
     heads, channels = dit.config.heads, dit.config.width // dit.config.heads
-    for length in sorted(set(lengths)):
-        q = torch.randn(lengths.count(length) * heads, length, channels).to(dtype)
-        products.append(_attention(q, (q @ q.mT)))
+    for count in sorted(set(patches)):
+        sequences = patches.count(count) * heads
+        q, k = (torch.randn(sequences, n, channels).to(dtype) for n in (count, count + TOKENS))
+        products.append(_attention(q, k, q @ k.mT))
     return products
 
 
-def _three(x: Tensor, w: Tensor, y: Tensor) -> Callable[[], Any]:
+def _three(rows: int, w: Tensor) -> Callable[[], Any]:
+    x, y = (torch.randn(rows, width).to(w.dtype) for width in reversed(w.shape))
     return lambda: (torch.mm(x, w.T), torch.mm(y, w), torch.mm(y.T, x))
 
 
-def _attention(q: Tensor, scores: Tensor) -> Callable[[], Any]:
+def _attention(q: Tensor, k: Tensor, scores: Tensor) -> Callable[[], Any]:
     # Forward: scores and output. Backward: gradients of scores, queries, keys and values.
-    return lambda: [(torch.bmm(q, q.mT), torch.bmm(scores, q), torch.bmm(scores, q)) for _ in "ab"]
+    return lambda: (
+        [(torch.bmm(q, k.mT), torch.bmm(scores, k)) for _ in "ab"],
+        [torch.bmm(scores.mT, q) for _ in "ab"],
+    )
 
 
 def _timed(act: Callable[[], Any]) -> float:

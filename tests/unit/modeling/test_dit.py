@@ -44,15 +44,19 @@ def test_packed_equals_one_by_one() -> None:
 
 
 def test_grouped_attention_equals_a_loop_over_documents() -> None:
-    lengths = (4, 7, 4, 2)
-    q, k, v = torch.randn(3, sum(lengths), 2, 8)
-    expected, at = [], 0
-    for length in lengths:
-        rows = slice(at, at + length)
-        scores = torch.einsum("qhd,khd->hqk", q[rows], k[rows]) / 8**0.5
-        expected.append(torch.einsum("hqk,khd->qhd", scores.softmax(-1), v[rows]))
-        at += length
-    torch.testing.assert_close(attend(q, k, v, Layout(tuple(lengths))), torch.cat(expected))
+    """Patches see the patches and the text of their own document, text sees nothing."""
+    layout = Layout((4, 7, 4, 4, 2), (3, 2, 2, 2, 1))
+    q, k, v = torch.randn(3, sum(layout.lengths), 2, 8)
+    text_k, text_v = torch.randn(2, sum(layout.words), 2, 8)
+    expected, at, text_at = [], 0, 0
+    for length, words in zip(layout.lengths, layout.words, strict=True):
+        rows, text = slice(at, at + length), slice(text_at, text_at + words)
+        at, text_at = rows.stop, text.stop
+        keys, values = torch.cat((k[rows], text_k[text])), torch.cat((v[rows], text_v[text]))
+        scores = torch.einsum("qhd,khd->hqk", q[rows], keys) / 8**0.5
+        expected.append(torch.einsum("hqk,khd->qhd", scores.softmax(-1), values))
+    found = attend(q, k, v, text_k, text_v, layout)
+    torch.testing.assert_close(found, torch.cat(expected))
 
 
 def test_a_fresh_model_predicts_nothing() -> None:

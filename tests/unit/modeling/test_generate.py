@@ -77,6 +77,11 @@ def test_a_bundle_that_was_changed_is_refused(tmp_path: Path) -> None:
     loaded = load_bundle(tmp_path)
     video, again = (Generator(b).generate(request()) for b in (bundle, loaded))
     assert np.array_equal(video, again) and loaded.manifest["release"] == "r1"
+    manifest = (tmp_path / "manifest.json").read_text()
+    (tmp_path / "manifest.json").write_text(manifest.replace('"format": 2', '"format": 1'))
+    with pytest.raises(InputError, match=r"format 1, .* reads 2: .*; train the model again"):
+        load_bundle(tmp_path)
+    (tmp_path / "manifest.json").write_text(manifest)
     weights = tmp_path / "dit.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
     with pytest.raises(InputError, match=r"dit\.safetensors has hash"):

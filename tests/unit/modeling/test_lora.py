@@ -40,7 +40,7 @@ def test_only_adapters_have_gradients(plain: DiT) -> None:
     model(ROWS).square().mean().backward()
     with_gradient = {name for name, p in model.named_parameters() if p.grad is not None}
     adapters = {name for name, _ in model.named_parameters() if "lora_" in name}
-    assert with_gradient == adapters and len(adapters) == 2 * 4 * CONFIG.depth
+    assert with_gradient == adapters and len(adapters) == 2 * 5 * CONFIG.depth
 
 
 def test_merged_is_adapted_to_a_part_in_a_hundred_thousand(plain: DiT) -> None:

@@ -107,7 +107,7 @@ def test_both_documents_of_a_video_decide_together_and_videos_apart(dit: DiT) ->
 
 
 def test_other_documents_than_before_are_not_taken_for_the_same(dit: DiT) -> None:
-    first, second = ([document(2, 4, 4, 3 + more, seed) for seed in (0, 1)] for more in (0, 1))
+    first, second = ([document(2, 4, 4 + more, 3, seed) for seed in (0, 1)] for more in (0, 2))
     caches = [StepCache(1e9, steps=4) for _ in range(2)]
     for documents in (first, second):
         rows = pack(documents, dit.config)
