@@ -87,7 +87,7 @@ class RayReaders(Readers):
         """See that there are as many readers as so many films can keep busy."""
         if not films:
             return
-        self._ray = self._ray or connect(self._settings)
+        self._ray = self._ray or connect(self._settings, keep_sigterm=True)
         remote = self._ray.remote(num_cpus=1, max_restarts=RESTARTS, max_task_retries=RESTARTS)(
             NodeReader
         )

@@ -69,7 +69,7 @@ def train_with_ray(context: JobContext, workers: int) -> dict[str, Any]:
     bench = Bench.open(context)  # a wrong recipe or release ends here, in one sentence
     if (done := bench.done(context.spec["step"])) is not None:
         return done  # without waking Ray Train, which takes ten seconds
-    connect(settings)
+    connect(settings, keep_sigterm=True)
     import ray
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer

@@ -6,14 +6,17 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import psutil
 import pytest
+import torch
 
 from infra.catalog import Catalog
+from infra.errors import JobCancelledError
 from infra.job_files import read_json, write_json
 from infra.lake import Lake
 from infra.ray_jobs import Job, RayJobs
@@ -92,6 +95,43 @@ def test_a_killed_worker_is_replaced_and_ends_with_the_same_weights(
     undisturbed = _train_without_ray(spec, tmp_path)
     assert undisturbed["folder"] == str(folder)
     assert (folder / "vae.safetensors").read_bytes() == interrupted
+
+
+def test_training_that_is_cancelled_saves_the_step_it_came_to(
+    ray_head: Settings,
+    catalog: Catalog,
+    start_service: Callable[[str], None],
+    spec: dict[str, Any],
+) -> None:
+    start_service("mlflow")
+    spec["recipe"]["seed"] = 1  # so in a folder of its own
+    spec["recipe"]["vae"]["optimizer"]["steps"] = 100_000
+    job = Job(
+        step="vae",
+        module="modeling.job",
+        spec={**spec, "workers": 1},
+        flow_run_id=spec["flow_run_id"],
+        env={"REEL_CHECKPOINT_S": "3600"},
+    )
+    done, under_way = 0, threading.Event()
+
+    def follow(progress: dict[str, Any]) -> None:
+        nonlocal done
+        if progress.get("message") == "training" and progress["done"] > 20:
+            done = progress["done"]
+            under_way.set()
+
+    def train() -> None:
+        with suppress(JobCancelledError):
+            RayJobs(ray_head, catalog).ensure(job, on_progress=follow)
+
+    thread = threading.Thread(target=train, daemon=True)
+    thread.start()
+    assert under_way.wait(WAIT_S), "training never began"
+    RayJobs(ray_head, catalog).cancel(job.flow_run_id)
+    thread.join(WAIT_S)
+    (checkpoint,) = (ray_head.home / "training").glob("vae-*-1/checkpoint.pt")
+    assert torch.load(checkpoint, weights_only=True)["counters"]["step"] >= done
 
 
 def _train_without_ray(spec: dict[str, Any], folder: Path) -> dict[str, Any]:
