@@ -132,7 +132,7 @@ def walk(
             for states_of_one, state in zip(kept, states, strict=True):
                 states_of_one.append(state)
 
-    sampler = replace(teacher.recipe.dit.sampler, steps=recipe.teacher_steps)
+    sampler = replace(teacher.recipe.dit.sampler, steps=recipe.teacher_steps, whole_share=1.0)
     sample(teacher.dit, tasks, sampler, on_states=keep)
     return [
         Lesson(torch.stack(states).cpu(), task.given_Gyx, words)

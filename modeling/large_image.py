@@ -114,7 +114,7 @@ def large_image(
 ) -> Pixels:
     """A picture of any size up to the recipe's `max_side`, (height, width, 3).
 
-    `on_step(done, total)` is called after each sampler step of both stages.
+    `on_step(done, total)` is called after each call of the network in both stages.
 
     Raises:
         InputError: a side is too small or too large; the message names the limits.
@@ -181,8 +181,10 @@ class _Counted:
     """Passes on the steps of both stages as one count."""
 
     def __init__(self, on_step: OnStep | None, total: int) -> None:
-        self.on_step, self.total, self.done = on_step, total, 0
+        self.on_step, self.total, self.before = on_step, total, 0
 
-    def __call__(self, _done: int, _steps: int) -> bool:
-        self.done += 1
-        return self.on_step is None or self.on_step(self.done, self.total)
+    def __call__(self, done: int, steps: int) -> bool:
+        made = self.before + done
+        if done == steps:
+            self.before = made
+        return self.on_step is None or self.on_step(made, self.total)

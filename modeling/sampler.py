@@ -16,16 +16,16 @@ On CPU what comes out is bit for bit the same in any company (`documents.steady`
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from modeling.device import half_on_gpu
 from modeling.dit import DiT
-from modeling.documents import Document, Memory, pack, split, steady, table_order
+from modeling.documents import Document, Memory, pack, split, steady
 from modeling.noise import add_noise, over_latents
-from modeling.step_cache import StepCache, through
+from modeling.step_cache import whole_steps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +43,10 @@ class SamplerRecipe:
     shift: float = 1.0
     solver: Literal["euler", "adams"] = "euler"
     """adams: the two-step method of Adams and Bashforth, second order for one call a step."""
-    cache_threshold: float = 0.0
-    """Where the first block changes by a smaller share, the others are not asked; 0: always."""
+    whole_share: float = 1.0
+    """Share of the steps that ask the network; the others reuse its velocity (`step_cache`)."""
+
+    RETIRED: ClassVar[Mapping[str, float]] = {"cache_threshold": 0.0}
 
 
 @dataclass(frozen=True)
@@ -104,9 +106,8 @@ def initial_state(task: Task) -> Tensor:
 class Sampling:
     """One task on its way from noise to latents.
 
-    state_GChw: the latents as they are; step: how many steps were made.
-    before_GChw: the velocity of the last step that the whole network made, once there is one;
-        before_step: which that was.
+    state_GChw: the latents as they are; step: how many steps were made, reused ones included.
+    before_GChw: the velocity that the network said last, once it has.
     """
 
     def __init__(self, task: Task, recipe: SamplerRecipe) -> None:
@@ -114,9 +115,8 @@ class Sampling:
         self.times: list[float] = schedule(recipe, task.start).tolist()
         self.state_GChw = initial_state(task)
         self.before_GChw: Tensor | None = None
-        self.before_step = self.step = 0
-        threshold = recipe.cache_threshold
-        self.cache = StepCache(threshold, recipe.steps) if threshold else None
+        self.step = 0
+        self._stops = [*whole_steps(recipe.steps, recipe.whole_share), recipe.steps]
 
     @property
     def done(self) -> bool:
@@ -131,20 +131,22 @@ class Sampling:
         return len(task.text_LD) + patches + guided * (len(task.negative_LD) + patches)
 
     def move(self, velocity_GChw: Tensor) -> None:
-        """Make the step that this velocity says.
+        """Make the step that this velocity says, and those after it that reuse it.
 
-        The line of the second-order solver goes through velocities of the whole network alone:
-        from a reused one to the next, the step would be the error's and not the velocity's.
+        The line of the second-order solver goes through velocities of the network alone, and only
+        the step itself follows it: what it says lies off the further, the longer it is followed.
         """
+        at = self._stops.index(self.step)
         now, following = self.times[self.step : self.step + 2]
-        slope = velocity_GChw
-        if self.cache is None or self.cache.fresh:
-            if self.recipe.solver == "adams" and self.before_GChw is not None:
-                last, coming = self.times[self.before_step] - now, now - following
-                (slope,) = extrapolated([self.before_GChw], [velocity_GChw], [last], [coming])
-            self.before_GChw, self.before_step = velocity_GChw, self.step
-        self.state_GChw = self.task.keep_given(self.state_GChw + (following - now) * slope)
-        self.step += 1
+        slope, stop = velocity_GChw, self._stops[at + 1]
+        if self.recipe.solver == "adams" and self.before_GChw is not None:
+            last, coming = self.times[self._stops[at - 1]] - now, now - following
+            (slope,) = extrapolated([self.before_GChw], [velocity_GChw], [last], [coming])
+        state = self.state_GChw + (following - now) * slope
+        if stop > self.step + 1:
+            state = state + (self.times[stop] - following) * velocity_GChw
+        self.state_GChw = self.task.keep_given(state)
+        self.before_GChw, self.step = velocity_GChw, stop
 
     def estimate(self) -> Tensor | None:
         """The clean latents at which the last velocity points; None before the first step."""
@@ -157,10 +159,6 @@ class Sampling:
         found = {"state": self.state_GChw, "step": torch.tensor(self.step)}
         if self.before_GChw is not None:
             found["before"] = self.before_GChw
-            found["before_step"] = torch.tensor(self.before_step)
-        if self.cache is not None and self.cache.lengths:
-            found["cache_first"], found["cache_rest"] = self.cache.first_nD, self.cache.rest_nD
-            found["cache_lengths"] = torch.tensor(self.cache.lengths)
         return {name: value.contiguous() for name, value in found.items()}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
@@ -170,34 +168,28 @@ class Sampling:
             ValueError: these are of another task or recipe.
         """
         step, state = int(tensors["step"]), tensors["state"]
-        if state.shape != self.state_GChw.shape or not 0 <= step <= self.recipe.steps:
+        if state.shape != self.state_GChw.shape or step not in self._stops:
             raise ValueError(
                 f"step {step} of latents {tuple(state.shape)} is none of the "
-                f"{self.recipe.steps} steps of {tuple(self.state_GChw.shape)}"
+                f"{self.recipe.steps} steps of {tuple(self.state_GChw.shape)} that ask the network"
             )
         self.step, self.state_GChw = step, state.to(self.state_GChw)
         before = tensors.get("before")
         self.before_GChw = None if before is None else before.to(self.state_GChw.device)
-        self.before_step = int(tensors.get("before_step", step - 1))
-        if self.cache is not None:
-            self.cache.step = step
-            if "cache_first" in tensors:
-                lengths = tuple(tensors["cache_lengths"].tolist())
-                first, rest = tensors["cache_first"], tensors["cache_rest"]
-                device = self.state_GChw.device
-                self.cache.keep(first.to(device), rest.to(device), lengths)
 
 
 @torch.no_grad()
 def advance(dit: DiT, samplings: Sequence[Sampling]) -> None:
-    """One step of each of them, none of which is done, in one call of the network."""
+    """One step of each of them, none of which is done, in one call of the network.
+
+    Steps that reuse its answer follow at once, so nobody waits for them, and they for nobody.
+    """
     velocities = guided_velocities(
         dit,
         [each.task for each in samplings],
         [each.state_GChw for each in samplings],
         [each.times[each.step] for each in samplings],
         [each.recipe for each in samplings],
-        [each.cache for each in samplings],
     )
     for each, velocity in zip(samplings, velocities, strict=True):
         each.move(velocity)
@@ -212,23 +204,24 @@ def sample(
 ) -> list[Tensor]:
     """Latents (G, C, h, w) of each task, what is given unchanged.
 
-    `on_step(done, steps)` is called after each step, `on_states(step, states)` before each and
-    after the last with the latents on their way.
+    `on_step(done, steps)` is called after each call of the network, `on_states(step, states)`
+    before each and after the last with the latents on their way.
 
     Raises:
         SamplingStopped: `on_step` returned False.
     """
     samplings = [Sampling(task, recipe) for task in tasks]
-    for step in range(recipe.steps):
+    step = 0
+    while True:
+        states = [each.state_GChw for each in samplings]
         if on_states is not None:
-            on_states(step, [each.state_GChw for each in samplings])
+            on_states(step, states)
+        if step == recipe.steps:
+            return states
         advance(dit, samplings)
-        if on_step is not None and not on_step(step + 1, recipe.steps):
+        step = samplings[0].step
+        if on_step is not None and not on_step(step, recipe.steps):
             raise SamplingStopped
-    states = [each.state_GChw for each in samplings]
-    if on_states is not None:
-        on_states(recipe.steps, states)
-    return states
 
 
 def extrapolated(
@@ -251,7 +244,6 @@ def guided_velocities(
     states: Sequence[Tensor],
     times: Sequence[float],
     recipes: Sequence[SamplerRecipe],
-    caches: Sequence[StepCache | None] = (),
 ) -> list[Tensor]:
     """Velocity of each task at its timestep (Ho and Salimans, 2022), float32."""
     guided = [i for i, t in enumerate(times) if _is_guided(recipes[i], t)]
@@ -260,14 +252,9 @@ def guided_velocities(
     documents += [
         task.document(state, t, negative=True) for task, state, t in (moment[i] for i in guided)
     ]
-    rows, width = pack(documents, dit.config), dit.config.width
+    rows = pack(documents, dit.config)
     with half_on_gpu(rows.patches_NP.device):
-        if any(cache is not None for cache in caches):
-            owners = [*range(len(tasks)), *guided]
-            order = [owners[index] for index in table_order(documents)]
-            velocity_NP = through(dit, steady(rows, width, always=True), order, caches)
-        else:
-            velocity_NP = dit(steady(rows, width))
+        velocity_NP = dit(steady(rows, dit.config.width))
     velocities = [v.float() for v in split(velocity_NP, documents, dit.config)]
     for index, unconditional in zip(guided, velocities[len(tasks) :], strict=True):
         recipe, conditional = recipes[index], velocities[index]

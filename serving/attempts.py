@@ -53,6 +53,7 @@ class Attempt:
         self.sample_s = self.preview_s = 0.0
         self.step = self.steps = self.rows = self.turn = self.moment = 0
         self._taken_over = 0  # steps that an earlier attempt made
+        self._kept = 0  # the step at which it was saved last
 
     @property
     def job(self) -> GenerationJob:
@@ -119,7 +120,7 @@ class Attempt:
                 self.rows = self.generation.rows
                 break
             self._close()
-        self._taken_over = self.step
+        self._taken_over = self._kept = self.step
         self.has_begun = True
 
     def stepped(self) -> None:
@@ -128,12 +129,11 @@ class Attempt:
         Raises:
             OSError: the job's folder cannot be written, or is gone.
         """
-        sampling = self.generation.sampling()
-        if sampling.done or (sampling.step and sampling.step % self._save_every == 0):
+        self._count()
+        if self.generation.sampling().done or self.step - self._kept >= self._save_every:
             self.save()
         for frames in self.generation.frames():
             self.delivery.put(frames)
-        self._count()
         if self.generation.is_over:
             self._close()
         if not self.is_sampled:
@@ -143,6 +143,7 @@ class Attempt:
         """Keep where it is."""
         if self._generations and not self.is_sampled:
             self._progress[self._at].save(self.generation)
+            self._kept = self.step
 
     def _count(self) -> None:
         self.step = sum(each.done for each in self._generations)

@@ -33,6 +33,20 @@ def test_a_picture_has_the_size_asked_for_and_both_stages_are_counted(guidance: 
     assert not np.array_equal(large_image(made, "a red ball", seed=2, **size), picture)
 
 
+def test_steps_that_reuse_a_velocity_are_counted_in_both_stages() -> None:
+    made, seen = bundle(), list[tuple[int, int]]()
+    sampler = dataclasses.replace(made.recipe.dit.sampler, steps=8, whole_share=0.5)
+    stages = dataclasses.replace(made.recipe.large_image, steps=6)
+    recipe = dataclasses.replace(
+        made.recipe, dit=dataclasses.replace(made.recipe.dit, sampler=sampler), large_image=stages
+    )
+    made = dataclasses.replace(made, recipe=recipe)
+    large_image(
+        made, "a", height=96, width=96, seed=1, on_step=lambda *step: seen.append(step) is None
+    )
+    assert seen == [(done, 14) for done in (1, 4, 7, 8, 9, 11, 13, 14)]
+
+
 def test_the_second_stage_starts_from_the_first_ones_picture() -> None:
     """With next to no noise it stays what it was, only larger."""
     made = bundle(start=1e-6)

@@ -21,6 +21,7 @@ from tests.unit.modeling.test_sampler import task
 BUNDLE = small_bundle()
 GENERATOR = Generator(BUNDLE)
 CLIP = moving_clip("clip", 9).frames_THWC
+STOPS = [1, 3, 5, 8, 9]  # steps made after each call, where 5 of 9 steps ask the network
 
 
 def request(**values: object) -> Request:
@@ -36,11 +37,11 @@ def made(generation: Generation) -> Frames:
     return np.concatenate(pieces)
 
 
-@pytest.mark.parametrize("threshold", [0.0, 1.2])
-def test_a_sampling_is_bit_for_bit_the_same_in_any_company(threshold: float) -> None:
+@pytest.mark.parametrize("share", [1.0, 0.5])
+def test_a_sampling_is_bit_for_bit_the_same_in_any_company(share: float) -> None:
     """Others of other sizes, steps, guidance and schedules join and leave while it goes on."""
     asked = task(1)
-    recipe = SamplerRecipe(steps=6, guidance=2.0, solver="adams", cache_threshold=threshold)
+    recipe = SamplerRecipe(steps=9, guidance=2.0, solver="adams", whole_share=share)
     (alone,) = sample(BUNDLE.dit, [asked], recipe)
     others = [
         Sampling(task(2, frames=1), SamplerRecipe(steps=2, guidance=1.0)),
@@ -48,8 +49,10 @@ def test_a_sampling_is_bit_for_bit_the_same_in_any_company(threshold: float) -> 
         Sampling(task(4, frames=4), dataclasses.replace(recipe, steps=4)),
     ]
     mine = Sampling(asked, recipe)
-    for step in range(recipe.steps):
-        joined = [each for each in others[: 1 + step] if not each.done]
+    for turn in range(recipe.steps):
+        if mine.done:
+            break
+        joined = [each for each in others[: 1 + turn] if not each.done]
         advance(BUNDLE.dit, [*joined[:1], mine, *joined[1:]])
     assert mine.done and torch.equal(mine.state_GChw, alone)
 
@@ -99,17 +102,27 @@ def test_only_the_last_step_of_a_window_is_kept(tmp_path: Path) -> None:
     assert names == [["step-0-1"], ["step-0-2"], ["window-0"], ["step-1-1", "window-0"]]
 
 
-def test_with_a_step_cache_what_it_remembers_is_kept_too(tmp_path: Path) -> None:
-    recipe = SamplerRecipe(steps=8, guidance=2.0, solver="adams", cache_threshold=1.2)
-    (whole,) = sample(BUNDLE.dit, [task(1)], recipe)
-    first = Sampling(task(1), recipe)
-    for _ in range(5):
-        advance(BUNDLE.dit, [first])
-    second = Sampling(task(1), recipe)
-    second.restore(first.tensors())
-    while not second.done:
-        advance(BUNDLE.dit, [second])
-    assert torch.equal(second.state_GChw, whole)
+def test_a_step_cache_is_no_more_to_keep_and_all_steps_are_counted(tmp_path: Path) -> None:
+    dit = BUNDLE.recipe.dit
+    sampler = dataclasses.replace(dit.sampler, steps=9, whole_share=0.5)
+    recipe = dataclasses.replace(BUNDLE.recipe, dit=dataclasses.replace(dit, sampler=sampler))
+    generator = Generator(dataclasses.replace(BUNDLE, recipe=recipe))
+    told: list[tuple[int, int]] = []
+    whole = generator.generate(request(), lambda *step: told.append(step) is None)
+    assert told == [(window + done, 18) for window in (0, 9) for done in STOPS]
+    progress = Progress(tmp_path / "p", generator.identity)
+    first = generator.begin(request())
+    for _ in range(7):
+        generator.advance([first])
+        progress.save(first)
+        list(first.frames())
+    second, pieces = generator.begin(request()), []
+    pieces += progress.resume(second)
+    assert second.done == first.done == 9 + STOPS[1]
+    while not second.is_over:
+        generator.advance([second])
+        pieces += second.frames()
+    assert np.array_equal(np.concatenate(pieces), whole)
 
 
 def test_a_large_picture_goes_on_in_either_stage(tmp_path: Path) -> None:

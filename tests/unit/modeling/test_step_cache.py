@@ -1,16 +1,19 @@
 import dataclasses
-import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from modeling.dit import DiT
-from modeling.documents import pack, table_order
-from modeling.sampler import SamplerRecipe, Sampling, Task, sample
-from modeling.step_cache import StepCache, through
-from tests.unit.modeling.small import CHANNELS, WIDTH, document, small_bundle
+from modeling.sampler import SamplerRecipe, Sampling, Task, advance, sample
+from modeling.step_cache import FEWEST, whole_steps
+from tests.unit.modeling.small import CHANNELS, WIDTH, small_bundle
 
 PLAIN = SamplerRecipe(steps=16, guidance=2.0, solver="adams")
+CACHED = dataclasses.replace(PLAIN, whole_share=0.5)
 
 
 @pytest.fixture(scope="module")
@@ -30,96 +33,111 @@ def task(seed: int, frames: int = 3, given: int = 0, width: int = 6) -> Task:
     )
 
 
-def cached(threshold: float) -> SamplerRecipe:
-    return dataclasses.replace(PLAIN, cache_threshold=threshold)
+def test_half_of_the_steps_are_whole_and_closer_together_at_the_beginning() -> None:
+    assert whole_steps(16, 0.5) == [0, 1, 2, 4, 6, 9, 12, 15]
 
 
-def test_a_threshold_that_nothing_stays_under_gives_the_plain_result(dit: DiT) -> None:
-    tasks = [task(1), task(2, width=8, given=1)]
-    for plain, same in zip(
-        sample(dit, tasks, PLAIN), sample(dit, tasks, cached(1e-9)), strict=True
-    ):
-        torch.testing.assert_close(plain, same, rtol=0, atol=1e-5)
+@pytest.mark.parametrize("share", [0.01, 0.3, 0.5, 0.77, 1.0])
+def test_a_plan_of_any_length_has_its_share_of_steps_and_both_ends(share: float) -> None:
+    for steps in range(1, 70):
+        plan = whole_steps(steps, share)
+        assert plan == sorted(set(plan)) and plan[0] == 0 and plan[-1] == steps - 1
+        assert len(plan) >= min(steps, FEWEST) and len(plan) >= share * steps
+        assert len(plan) <= max(min(steps, FEWEST), share * steps + 1)
+        gaps = [after - before for before, after in pairwise(plan)]
+        assert all(later >= gap - 1 for gap, later in pairwise(gaps))  # they are whole numbers
 
 
-def test_a_higher_threshold_runs_fewer_blocks_and_strays_further(
+def test_a_share_of_one_and_few_steps_leave_nothing_out() -> None:
+    assert all(whole_steps(steps, 1.0) == list(range(steps)) for steps in range(1, 70))
+    assert all(whole_steps(steps, 0.5) == list(range(steps)) for steps in range(1, FEWEST + 1))
+
+
+def test_the_network_is_asked_in_whole_steps_alone(
     dit: DiT, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made: list[StepCache] = []
+    asked: list[float] = []
 
-    def kept(threshold: float, steps: int) -> StepCache:
-        made.append(StepCache(threshold, steps))
-        return made[-1]
+    def velocities(
+        _dit: DiT, _tasks: object, states: Sequence[Tensor], times: Sequence[float], _: object
+    ) -> list[Tensor]:
+        asked.extend(times)
+        return [torch.ones_like(state) for state in states]
 
-    monkeypatch.setattr("modeling.sampler.StepCache", kept)
+    monkeypatch.setattr("modeling.sampler.guided_velocities", velocities)
+    (cached,) = sample(dit, [task(1)], CACHED)
+    times = Sampling(task(1), CACHED).times
+    assert asked == [times[step] for step in whole_steps(16, 0.5)]
+    # Where the velocity never changes, to reuse it is to be right.
+    torch.testing.assert_close(cached, sample(dit, [task(1)], PLAIN)[0], rtol=0, atol=1e-5)
+
+
+def test_the_solvers_line_goes_through_whole_steps_and_ends_with_them() -> None:
+    """Velocities that fall evenly with t: a whole step takes the one in its middle, which is on the
+    line, and those that reuse it the one that was said."""
+    sampling = Sampling(task(1), CACHED)
+    times = sampling.times
+    while not sampling.done:
+        at, before = sampling.step, sampling.state_GChw
+        sampling.move(torch.full_like(before, times[at]))
+        middle = (times[at] + times[at + 1]) / 2 if at else times[at]
+        moved = (times[at + 1] - times[at]) * middle
+        moved += (times[sampling.step] - times[at + 1]) * times[at]
+        assert float((sampling.state_GChw - before).mean()) == pytest.approx(moved, abs=1e-5)
+
+
+def test_reused_steps_hold_nobody_up_and_depend_on_nobody(
+    dit: DiT, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every call has all that are under way, each at a whole step of its own; bits are the same."""
+    asked = [task(1), task(8, width=8), task(7, 1)]
+    recipes = [CACHED, PLAIN, dataclasses.replace(CACHED, steps=11)]
+    alone = [sample(dit, [one], recipe)[0] for one, recipe in zip(asked, recipes, strict=True)]
+    calls: list[int] = []
+
+    def counted(rows: Any) -> None:
+        calls.append(len(rows.layout.lengths))
+
+    samplings = [Sampling(one, recipe) for one, recipe in zip(asked, recipes, strict=True)]
+    hook = dit.register_forward_pre_hook(lambda _dit, args: counted(*args))
+    while waiting := [one for one in samplings if not one.done]:
+        assert all(one.rows(2) > 0 for one in waiting)
+        advance(dit, waiting)
+    hook.remove()
+    # Two documents of each: 6 whole steps of 11, 8 of 16, and 16 of 16.
+    assert [count // 2 for count in calls] == [3] * 6 + [2] * 2 + [1] * 8
+    for one, other in zip(samplings, alone, strict=True):
+        assert torch.equal(one.state_GChw, other)
+
+
+def test_fewer_whole_steps_stray_further(dit: DiT) -> None:
     (plain,) = sample(dit, [task(1)], PLAIN)
     away = []
-    # Weights at random change their minds with every step: thresholds are far from a model's.
-    for threshold in (1.1, 1.25, 1e9):
-        (latents,) = sample(dit, [task(1)], cached(threshold))
-        away.append(float((latents - plain).abs().mean()))
-    assert [cache.whole + cache.reused for cache in made] == [2 * PLAIN.steps] * 3
-    # The last one: two documents in the first three of 16 steps and in the last.
-    assert 2 * PLAIN.steps > made[0].whole > made[1].whole > made[2].whole == 2 * 4
-    assert away == sorted(away) and away[2] > 0
-
-
-def test_the_solvers_line_goes_through_whole_steps_alone() -> None:
-    """Velocities that fall evenly with t: what the whole network says is on the line, and a reused
-    one, which is not, is followed for its own step and then forgotten."""
-    sampling = Sampling(task(1), cached(0.5))
-    assert sampling.cache is not None
-    slopes = []
-    for step, fresh in enumerate((True, False, False, True, True)):
-        sampling.cache.fresh, state, now = fresh, sampling.state_GChw, sampling.times[step]
-        sampling.move(torch.full_like(state, now if fresh else 9.0))
-        change = (sampling.state_GChw - state) / (sampling.times[step + 1] - now)
-        slopes.append(float(change.mean()))
-        assert sampling.before_step == (step if fresh else 0)
-    middles = [sum(sampling.times[step : step + 2]) / 2 for step in range(5)]
-    assert slopes == pytest.approx([1.0, 9.0, 9.0, middles[3], middles[4]], abs=1e-4)
-
-
-def test_a_video_does_not_depend_on_its_neighbours(dit: DiT) -> None:
-    """At a threshold at which some of them reuse where others do not."""
-    recipe = cached(1.2)
-    alone = [sample(dit, [one], recipe)[0] for one in (task(1), task(8, width=8), task(7, 1))]
-    together = sample(dit, [task(1), task(8, width=8), task(7, 1)], recipe)
-    for one, other in zip(alone, together, strict=True):
-        torch.testing.assert_close(one, other, rtol=0, atol=1e-5)
+    for share in (0.9, 0.6, 0.3):
+        recipe = dataclasses.replace(PLAIN, whole_share=share)
+        away.append(float((sample(dit, [task(1)], recipe)[0] - plain).abs().mean()))
+    assert 0 < away[0] < away[1] < away[2]
 
 
 def test_given_frames_come_back_unchanged(dit: DiT) -> None:
     asked = task(1, given=2)
-    (latents,) = sample(dit, [asked], cached(0.5))
+    (latents,) = sample(dit, [asked], CACHED)
     assert torch.equal(latents[:2], asked.latents_GChw[:2])
 
 
-def test_both_documents_of_a_video_decide_together_and_videos_apart(dit: DiT) -> None:
-    """Documents 0 and 2 are of video 0, 1 and 3 of video 1. Only document 3 changes."""
-    before = [document(2, 4, 4, 3, seed) for seed in range(4)]
-    after = [*before[:3], document(2, 4, 4, 3, 9)]
-    caches = [StepCache(0.1, steps=4), StepCache(0.1, steps=4)]
-    through(dit, pack(before, dit.config), [0, 1, 0, 1], caches)
-    velocity = through(dit, pack(after, dit.config), [0, 1, 0, 1], caches)
-    assert [(cache.whole, cache.reused) for cache in caches] == [(2, 2), (4, 0)]
-    torch.testing.assert_close(velocity, dit(pack(after, dit.config)), rtol=0, atol=1e-5)
-
-
-def test_other_documents_than_before_are_not_taken_for_the_same(dit: DiT) -> None:
-    first, second = ([document(2, 4, 4 + more, 3, seed) for seed in (0, 1)] for more in (0, 2))
-    caches = [StepCache(1e9, steps=4) for _ in range(2)]
-    for documents in (first, second):
-        rows = pack(documents, dit.config)
-        velocity = through(dit, rows, table_order(documents), caches)
-        torch.testing.assert_close(velocity, dit(rows), rtol=0, atol=1e-5)
-    assert [cache.reused for cache in caches] == [0, 0]
-
-
-def test_values_that_are_no_numbers_are_never_reused(dit: DiT) -> None:
-    broken = document(2, 4, 4, 3, 0)
-    broken.latents_GChw.fill_(math.nan)
-    cache = StepCache(1e9, steps=4)
-    for _ in range(2):
-        through(dit, pack([broken], dit.config), [0], [cache])
-    assert (cache.whole, cache.reused) == (2, 0)
+def test_what_was_saved_goes_on_bit_for_bit_and_only_from_a_whole_step(dit: DiT) -> None:
+    (whole,) = sample(dit, [task(1)], CACHED)
+    first = Sampling(task(1), CACHED)
+    while not first.done:
+        second = Sampling(task(1), CACHED)
+        second.restore(first.tensors())
+        assert second.step == first.step
+        while not second.done:
+            advance(dit, [second])
+        assert torch.equal(second.state_GChw, whole)
+        advance(dit, [first])
+    plain = Sampling(task(1), PLAIN)
+    for _ in range(5):
+        advance(dit, [plain])
+    with pytest.raises(ValueError, match=r"step 5 of latents.*that ask the network"):
+        Sampling(task(1), CACHED).restore(plain.tensors())
