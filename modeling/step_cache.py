@@ -9,13 +9,14 @@ between the later ones the gaps grow evenly, as in caches by schedule (FORA, Sel
 PAB, Zhao et al., 2024). The second-order solver's line goes through whole steps alone and is
 followed for the whole step only; reused steps keep the velocity as the network said it.
 
-Measured on the demo, as distance from 16 plain steps over the latents' spread, on prompts and seeds
-that no figure is taken on: this plan 0.14, where 8 plain steps come to 0.42 and, with Euler and the
-best shift for them, to 0.19. Evenly spread whole steps come to 0.25, to carry half the line on into
-reused steps (TaylorSeer, Liu et al., 2025) to 0.36. Of the unconditional velocity alone, or of its
-difference from the conditional one (FasterCache, Lv et al., 2024), little is gained: to ask for the
-conditional one in all other steps costs half as much again and comes to 0.12. What the first block
-says tells no more than the plan does of which steps matter, and costs a quarter of a step.
+To reuse a velocity is to make a longer step: what this has over fewer steps is where the long ones
+are. Measured on the demo, as distance from 16 plain steps over the latents' spread, on prompts and
+seeds that no figure is taken on: this plan 0.14, evenly spread whole steps 0.25, a plain sampler's
+8 steps 0.42 and, by Euler and with the best shift for them, 0.19. To carry half the line on into
+reused steps (after TaylorSeer, Liu et al., 2025) made it 0.36. To ask for the conditional velocity
+in all other steps, and keep what it differs by from the unconditional one (FasterCache, Lv et al.,
+2024), made it 0.12, for half as much time again. To ask the first block whether to go on
+(ParaAttention, 2025) costs a quarter of a step each time, and it changes least in the beginning.
 """
 
 import math

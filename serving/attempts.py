@@ -129,11 +129,11 @@ class Attempt:
         Raises:
             OSError: the job's folder cannot be written, or is gone.
         """
-        self._count()
-        if self.generation.sampling().done or self.step - self._kept >= self._save_every:
+        if self.generation.sampling().done or self._made() - self._kept >= self._save_every:
             self.save()
         for frames in self.generation.frames():
             self.delivery.put(frames)
+        self._count()
         if self.generation.is_over:
             self._close()
         if not self.is_sampled:
@@ -143,10 +143,13 @@ class Attempt:
         """Keep where it is."""
         if self._generations and not self.is_sampled:
             self._progress[self._at].save(self.generation)
-            self._kept = self.step
+            self._kept = self._made()
+
+    def _made(self) -> int:
+        return sum(each.done for each in self._generations)
 
     def _count(self) -> None:
-        self.step = sum(each.done for each in self._generations)
+        self.step = self._made()
 
     def _close(self) -> None:
         self.delivery.close_part()

@@ -8,10 +8,13 @@ import threading
 import time
 
 import pytest
-from serving_fakes import FakeGenerator
+from serving_fakes import FakeGenerator, FakeStages
 
 from infra.catalog_models import GenerationJob
 from infra.errors import InputError
+from modeling.generation import Generation
+from modeling.progress import Progress
+from modeling.sampler import SamplerRecipe
 from serving.engine import Engine, owner_is_dead
 from serving.jobs import JobStore, new_job_id
 
@@ -172,6 +175,24 @@ def test_what_was_stopped_is_saved_and_goes_on(store):
     until(lambda: store.get(job.id).status == "completed")
     second.stop()
     assert generator.steps_taken + fresh.steps_taken == 100
+
+
+def test_a_job_that_makes_several_steps_at_once_is_saved_as_often(store, monkeypatch):
+    """With a step cache it comes to steps 1, 3, 5, 8 and 9, and never to a multiple of four."""
+
+    class Cached(FakeGenerator):
+        def begin(self, request):
+            recipe = SamplerRecipe(steps=9, whole_share=0.5)
+            return Generation(FakeStages(request), lambda _: recipe, steps=9, patch=1)
+
+    saved = []
+    monkeypatch.setattr(Progress, "save", lambda _progress, each: saved.append(each.done))
+    engine = Engine(store, Cached, "3", save_every=4)
+    job = queue(store)
+    engine.start()
+    until(lambda: store.get(job.id).status == "completed")
+    engine.stop()
+    assert saved == [5, 9]
 
 
 def test_a_job_that_breaks_the_model_breaks_no_other(store):
