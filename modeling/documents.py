@@ -173,23 +173,18 @@ def pack(documents: Sequence[Document], config: DiTConfig) -> Rows:
     )
 
 
-def steady(rows: Rows, width: int, *, always: bool = False) -> Rows:
+def steady(rows: Rows, width: int) -> Rows:
     """The rows, and on CPU so many more that a document comes out the same in any company.
 
     Which kernel multiplies a matrix, and so in which order it adds up, depends on how many rows
     there are, but only for a few. Measured with MKL on one and two threads: from 16 rows on at
     widths up to 384, from 160 on at 1024, each row's bits are its own. What is added is a document
     of nothing, the last one, and timesteps that no row has.
-
-    always: add the document also where there are rows enough, as some may be taken out of the call.
     """
     if not rows.patches_NP.is_cpu:
         return rows
     least = 32 if width <= 384 else 256
-    patches, words = (
-        least if always else max(least - len(present), 0)
-        for present in (rows.patches_NP, rows.text_MW)
-    )
+    patches, words = (max(least - len(present), 0) for present in (rows.patches_NP, rows.text_MW))
     if patches or words:
         patches, words = max(patches, 1), max(words, 1)  # attention wants some of both
     layout, below = rows.layout, (0, 0, 0, patches)
