@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -20,16 +19,11 @@ def to_dict(recipe: Any) -> dict[str, Any]:
 def from_dict(cls: type[R], values: dict[str, Any]) -> R:
     """Build recipe `cls` from a dict (nested dicts become nested recipes, lists become tuples).
 
-    A class that lost fields may name them in `RETIRED`, each with the value that did nothing; those
-    are passed over, so that what older recipes made can be read.
-
     Raises:
         InputError: an unknown field, naming it and the fields that exist.
     """
     hints = get_type_hints(cls)
     known = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    retired: Mapping[str, Any] = getattr(cls, "RETIRED", {})
-    values = {k: v for k, v in values.items() if k not in retired or v != retired[k]}
     unknown = sorted(set(values) - known)
     if unknown:
         raise InputError(

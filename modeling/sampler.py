@@ -16,7 +16,7 @@ On CPU what comes out is bit for bit the same in any company (`documents.steady`
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -45,8 +45,6 @@ class SamplerRecipe:
     """adams: the two-step method of Adams and Bashforth, second order for one call a step."""
     whole_share: float = 1.0
     """Share of the steps that ask the network; the others reuse its velocity (`step_cache`)."""
-
-    RETIRED: ClassVar[Mapping[str, float]] = {"cache_threshold": 0.0}
 
 
 @dataclass(frozen=True)
