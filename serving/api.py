@@ -45,13 +45,9 @@ def create_app(
     model: ModelInfo,
     engine: EngineLink,
     *,
-    behind_proxy: bool = False,
     backoff: Backoff = Backoff(),  # noqa: B008 - frozen
 ) -> FastAPI:
-    """The app of a served model; its routes hold no state beside SQL and disk.
-
-    `behind_proxy`: the server in front sets request ids on replies, as Ray Serve does.
-    """
+    """The app of a served model; its routes hold no state beside SQL and disk."""
     tracing = Tracing(settings)
     store = JobStore(catalog, settings.media_dir, settings.media_ttl_s, tracing=tracing)
     admission = Admission(queue_device_s=settings.queue_device_s, steps=model.steps)
@@ -77,7 +73,7 @@ def create_app(
     )
     app.state.service = service
     app.add_middleware(Keys, catalog=catalog, required=settings.needs_keys)
-    install(app, behind_proxy=behind_proxy)
+    install(app)
     app.add_middleware(Measured, metrics=metrics)
     app.add_middleware(Traced, tracing=tracing)
     for router in (

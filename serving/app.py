@@ -1,9 +1,10 @@
 """The Ray Serve application: a gateway that answers HTTP, engines that pull jobs.
 
-    start_http(settings); serve.run(application(settings, info, bundle), name=APP)
+    start_serve(); serve.run(application(settings, info, bundle), name=APP, route_prefix=None)
 
 Requests end when their job is in SQL; the two deployments share nothing else but a wake-up call,
-so either may be replaced while the other works. Another model version is swapped into the running
+so either may be replaced while the other works. Ray Serve starts, watches and replaces both; HTTP
+does not go through it (`serving.listener`). Another model version is swapped into the running
 replicas: `serving.job` calls `swap`, then `adopt`, and what no call reached follows HOME/serve.json
 (`serving.served`). Where more than one engine may run, Ray Serve starts and stops them by the
 backlog (`serving.scaling`). CPU reservations are small on purpose: training runs on the same
@@ -13,11 +14,11 @@ machine, and an idle replica costs nothing.
 import asyncio
 import logging
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastapi import FastAPI
 from ray import serve
 from ray.serve.config import AutoscalingConfig, AutoscalingPolicy
 from ray.serve.handle import DeploymentHandle
@@ -28,6 +29,7 @@ from serving import scaling
 from serving.admission import Admission
 from serving.api import create_app
 from serving.jobs import JobStore
+from serving.listener import Listener
 from serving.redaction import redact_logs
 from serving.replicas import Replicas
 from serving.served import Watch, read_served, refused, take_back
@@ -39,15 +41,16 @@ if TYPE_CHECKING:
 
 APP, ENGINE = "reel", "Engine"
 CPUS = 0.1
+HEAD = "node:__internal_head__"
 MAX_ONGOING = 1000
 REPORT_S = 2.0
 SCALE_UP_AFTER_S = 2.0
 LEAST_KEPT_S = 10.0
+NICENESS = 5  # of engines
 
 
-@serve.ingress()
 class Gateway:
-    """The HTTP API."""
+    """The HTTP API, on the settings' address."""
 
     def __init__(
         self, settings: Settings, model: ModelInfo, app: str, engine: DeploymentHandle[Any]
@@ -55,18 +58,16 @@ class Gateway:
         logging.basicConfig(level=logging.INFO)
         redact_logs()
         trace_logs()
-        self._settings, self._engine, self._name = settings, engine, app
         served = read_served(settings.home, app)
-        self._model = ModelInfo.of(served["model"]) if served else model
-
-    def __serve_build_asgi_app__(self) -> FastAPI:
-        home = self._settings.home
-        catalog = Catalog(self._settings.catalog_url)
+        model = ModelInfo.of(served["model"]) if served else model
+        catalog = Catalog(settings.catalog_url)
         catalog.migrate()
-        engines = Replicas(self._engine, lambda: refused(home))
-        self._app = create_app(self._settings, catalog, self._model, engines, behind_proxy=True)
-        Watch(home, self._name, self._model.version, self._follow).start()
-        return self._app
+        engines = Replicas(engine, lambda: refused(settings.home))
+        self._app = create_app(settings, catalog, model, engines)
+        self._listener = Listener(self._app, settings.host, settings.serve_port)
+        self._listener.start()
+        self._watch = Watch(settings.home, app, model.version, self._follow)
+        self._watch.start()
 
     def adopt(self, model: ModelInfo) -> None:
         """The engines serve this model from now on."""
@@ -74,6 +75,18 @@ class Gateway:
 
     def _follow(self, served: dict[str, Any]) -> None:
         self.adopt(ModelInfo.of(served["model"]))
+
+    def check_health(self) -> None:
+        """Ray Serve replaces the replica when this raises."""
+        if not self._listener.is_serving:
+            raise RuntimeError("the gateway's HTTP server has ended")
+
+    def __del__(self) -> None:
+        # Ray Serve calls this when it replaces the replica: the next one needs the address.
+        if hasattr(self, "_watch"):
+            self._watch.stop()
+        if hasattr(self, "_listener"):
+            self._listener.stop()
 
 
 class EngineReplica:
@@ -83,6 +96,9 @@ class EngineReplica:
         from serving.fleet import Fleet, Tap
         from serving.provenance import Provenance
 
+        # For all threads that begin after this: what answers users beside it, the gateway above
+        # all, comes first, and what the engine computes takes nearly as long.
+        os.nice(NICENESS)
         logging.basicConfig(level=logging.INFO)
         redact_logs()
         trace_logs()
@@ -194,8 +210,13 @@ def application(settings: Settings, model: ModelInfo, bundle: Path, app: str) ->
     `app` names this start of it.
     """
     engine = _deployment(ENGINE, _engine_actor(settings), **_engines(settings))(EngineReplica)
-    gateway = _deployment("Gateway", {"num_cpus": CPUS}, num_replicas=1)(Gateway)
+    gateway = _deployment("Gateway", _gateway_actor(), num_replicas=1)(Gateway)
     return gateway.bind(settings, model, app, engine.bind(settings, model.version, bundle, app))
+
+
+def _gateway_actor() -> dict[str, Any]:
+    # The settings' address is one of the head node's.
+    return {"num_cpus": CPUS, "resources": {HEAD: 0.001}}
 
 
 def _engine_actor(settings: Settings) -> dict[str, Any]:
@@ -250,9 +271,6 @@ def _deployment(
     return deployment
 
 
-def start_http(settings: Settings) -> None:
-    """Start Ray Serve's HTTP server on the settings' address; does nothing when it runs."""
-    serve.start(
-        proxy_location="HeadOnly",
-        http_options={"host": settings.host, "port": settings.serve_port},
-    )
+def start_serve() -> None:
+    """Start Ray Serve without its own HTTP server; does nothing when it runs."""
+    serve.start(proxy_location="Disabled")

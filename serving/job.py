@@ -25,7 +25,7 @@ from infra.tracking import Tracking
 from modeling.bundle import load_bundle
 from modeling.generate import Generator
 from modeling.vae import GROUP
-from serving.app import APP, ENGINE, application, start_http
+from serving.app import APP, ENGINE, application, start_serve
 from serving.canary import check_canary
 from serving.origin import record_training
 from serving.served import SERVED, remember
@@ -46,7 +46,7 @@ def main(context: JobContext) -> dict[str, Any]:
     info = describe(bundle, version)
     context.progress(1, 3, f"starting version {version}")
     connect(settings)
-    start_http(settings)
+    start_serve()
     deploy(settings, info, bundle)
     context.progress(3, 3, f"version {version} is healthy")
     return {"version": version, "healthy": True, "url": settings.serve_url}
@@ -143,7 +143,7 @@ def is_healthy(settings: Settings, version: str) -> bool:
 
 def _run(settings: Settings, info: ModelInfo, bundle: Path, app: str) -> None:
     bound = application(settings, info, bundle, app)
-    target = serve.RunTarget(target=bound, name=APP, route_prefix="/")
+    target = serve.RunTarget(target=bound, name=APP, route_prefix=None)
     serve.run_many([target], wait_for_applications_running=False)
     deadline = time.monotonic() + HEALTHY_WITHIN_S
     while time.monotonic() < deadline:

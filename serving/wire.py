@@ -78,11 +78,8 @@ def server_error() -> ApiError:
     )
 
 
-def install(app: FastAPI, *, behind_proxy: bool = False) -> None:
-    """Give `app` the error shape, the body cap and the request ids (the outermost layer).
-
-    `behind_proxy`: a proxy in front puts the request id on replies itself; Ray Serve's does.
-    """
+def install(app: FastAPI) -> None:
+    """Give `app` the error shape, the body cap and the request ids (the outermost layer)."""
 
     async def api_error(_request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, ApiError)
@@ -110,7 +107,7 @@ def install(app: FastAPI, *, behind_proxy: bool = False) -> None:
     app.add_exception_handler(HTTPException, http_error)
     app.add_middleware(BodyCap)
     app.add_middleware(SameOrigin)
-    app.add_middleware(RequestId, on_replies=not behind_proxy)
+    app.add_middleware(RequestId)
 
 
 def _http_error(request: Request, error: HTTPException) -> ApiError:
@@ -127,9 +124,8 @@ def _http_error(request: Request, error: HTTPException) -> ApiError:
 class RequestId:
     """Sets `x-request-id` on every reply and turns an uncaught error into a 500 in the shape."""
 
-    def __init__(self, app: ASGIApp, *, on_replies: bool = True) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self.app = app
-        self.on_replies = on_replies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -143,9 +139,8 @@ class RequestId:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                if self.on_replies:
-                    header = (b"x-request-id", request_id.encode("latin-1"))
-                    message["headers"] = [*message["headers"], header]
+                header = (b"x-request-id", request_id.encode("latin-1"))
+                message["headers"] = [*message["headers"], header]
             await send(message)
 
         try:

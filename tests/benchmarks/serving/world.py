@@ -138,7 +138,7 @@ def deployed(catalog_url: str = "") -> Iterator[Deployed]:
     import ray
     from ray import serve
 
-    from serving.app import start_http
+    from serving.app import start_serve
     from serving.job import deploy, describe
 
     with tempfile.TemporaryDirectory(prefix="reel-bench-") as folder:
@@ -148,7 +148,7 @@ def deployed(catalog_url: str = "") -> Iterator[Deployed]:
         store = JobStore(catalog, settings.media_dir, settings.media_ttl_s)
         ray.init(num_cpus=settings.cpu_count, include_dashboard=False, log_to_driver=False)
         try:
-            start_http(settings)
+            start_serve()
 
             def serve_version(version: str) -> None:
                 deploy(settings, describe(newest(), version), newest())
