@@ -31,6 +31,8 @@ class Catalog:
     def __init__(self, url: str) -> None:
         self.url = make_url(url)
         self._engine = _engine(str(url), sqlite=self._is_sqlite)
+        # Made once: making one takes as long as reading a row.
+        self._reading = self._engine.execution_options(reel_read_only=True)
 
     @property
     def _is_sqlite(self) -> bool:
@@ -62,7 +64,7 @@ class Catalog:
 
         `read_only` takes no write lock, so that polling does not hold up writers.
         """
-        engine = self._engine.execution_options(reel_read_only=read_only)
+        engine = self._reading if read_only else self._engine
         with Session(engine, expire_on_commit=False) as session, session.begin():
             yield session
 

@@ -18,7 +18,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
 
-from sqlalchemy import delete, func, literal, select, tuple_, update
+from sqlalchemy import delete, literal, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from infra.catalog import Catalog
@@ -32,15 +32,15 @@ from infra.catalog_models import (
 )
 from infra.errors import InputError, NotFoundError
 from serving.happenings import VIDEO_KINDS, ended, record
-from serving.leases import LEASE_S, MAX_ATTEMPTS, Claim, Leases, count, engines_at_work
+from serving.leases import LEASE_S, MAX_ATTEMPTS, Claim, Leases, count
+from serving.outlook import UNFINISHED, Outlook, outlook_of_its_own, outlooks
 from serving.tracing import Tracing, traceparent
 
-__all__ = ["MAX_ATTEMPTS", "VIDEO_KINDS", "Claim", "JobStore", "new_job_id"]
+__all__ = ["MAX_ATTEMPTS", "UNFINISHED", "VIDEO_KINDS", "Claim", "JobStore", "new_job_id"]
 
 RETRY_WINDOW_S = 900.0
 ORPHAN_AGE_S = 3600.0
 INCOMING = ".incoming"
-UNFINISHED = ("queued", "in_progress")
 
 T = TypeVar("T")
 
@@ -225,44 +225,16 @@ class JobStore(Leases):
             raise _no_job(job_id)
         shutil.rmtree(self.folder(job_id), ignore_errors=True)
 
-    def queue_position(self, job: GenerationJob) -> int:
-        """How many jobs are before a queued one, the running ones included."""
-        running = GenerationJob.status == "in_progress"
-        before = (GenerationJob.status == "queued") & (GenerationJob.created_at < job.created_at)
-        others = GenerationJob.id != job.id  # it may have been claimed since it was read
-        query = select(func.count()).select_from(GenerationJob).where(running | before, others)
-        with self._catalog.session(read_only=True) as session:
-            return session.scalar(query) or 0
+    def outlooks(self, jobs: Sequence[GenerationJob]) -> dict[str, Outlook]:
+        """Where each of the jobs stands, by id."""
+        known = {job.id: outlook_of_its_own(job) for job in jobs}
+        if all(known.values()):
+            return {job_id: each for job_id, each in known.items() if each}
+        return self.look(lambda session: outlooks(session, jobs))
 
     def eta_s(self, job: GenerationJob) -> float | None:
         """Seconds until an unfinished job ends, from its own steps or from jobs like it."""
-        if job.started_at is not None:
-            spent = (utc_now() - job.started_at).total_seconds()
-            if (job.attempt or 0) <= 1 and (job.step or 0) >= 2:
-                return spent * (job.steps - job.step) / job.step
-            if not job.steps and job.progress >= 10:
-                return spent * (100 - job.progress) / job.progress
-        query = (
-            select(GenerationJob)
-            .where(GenerationJob.kind == job.kind, GenerationJob.status == "completed")
-            .order_by(GenerationJob.completed_at.desc())
-        )
-        with self._catalog.session(read_only=True) as session:
-            past = [
-                (done, (done.completed_at - done.started_at).total_seconds())
-                for done in session.scalars(query.limit(10))
-                if done.completed_at is not None and done.started_at is not None
-            ]
-        step_s = [seconds / done.steps for done, seconds in past if done.steps]
-        if job.started_at is not None and job.steps and step_s:
-            return _median(step_s) * (job.steps - job.step)
-        if not past:
-            return None
-        each_s = _median([seconds for _, seconds in past])
-        if job.status != "queued":
-            return each_s
-        engines = max(1, self.look(engines_at_work))
-        return each_s * (1 + self.queue_position(job) / engines)
+        return self.outlooks([job])[job.id].eta_s
 
     def expire(self) -> int:
         """Delete the jobs whose time has come; returns how many."""
@@ -292,10 +264,6 @@ class JobStore(Leases):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
             removed += 1
         return removed
-
-
-def _median(values: Sequence[float]) -> float:
-    return sorted(values)[len(values) // 2]
 
 
 def _no_job(job_id: str) -> NotFoundError:

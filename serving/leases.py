@@ -4,7 +4,7 @@ A claim is a lease that its worker keeps renewing, fenced by (owner, attempt): a
 its lease changes nothing any more.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from types import MappingProxyType
@@ -249,7 +249,11 @@ class Leases:
 def engines_at_work(session: Session) -> int:
     """Processes that have jobs now."""
     running = GenerationJob.status == "in_progress"
-    owners = session.scalars(select(GenerationJob.lease_owner).where(running).distinct())
+    return engines_of(session.scalars(select(GenerationJob.lease_owner).where(running).distinct()))
+
+
+def engines_of(owners: Iterable[str | None]) -> int:
+    """How many processes the owners of leases are."""
     # After a swap a process has two engines on one device; see `Engine.owner`.
     return len({owner.rpartition("/")[0] for owner in owners if owner})
 

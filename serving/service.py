@@ -6,13 +6,14 @@ import json
 import random
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol, Self
 
 from fastapi import Request
+from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
 from infra.catalog_models import GenerationJob
@@ -23,6 +24,7 @@ from serving.fields import Sampling
 from serving.happenings import VIDEO_KINDS
 from serving.jobs import UNFINISHED, JobStore
 from serving.leases import engines_at_work
+from serving.outlook import Outlook
 from serving.policy import Policy
 from serving.tracing import trace_id
 from serving.uploads import LOOKS
@@ -191,14 +193,20 @@ class Service:
             "eta_s": None if device_s is None else round(queued_s / max(1, engines) + device_s, 3),
         }
 
-    def poll_headers(self, job: GenerationJob) -> dict[str, str]:
-        """Tells the client's poll() how often to ask; it takes the first answer for good."""
-        if job.status not in UNFINISHED:
-            return {}
-        eta_s = self.store.eta_s(job)
-        interval_ms = UNKNOWN_POLL_MS if eta_s is None else 1000 * eta_s / POLLS_PER_JOB
-        interval_ms = min(max(interval_ms, MIN_POLL_MS), MAX_POLL_MS)
-        return {"openai-poll-after-ms": str(round(interval_ms))}
+    def reply(self, job: GenerationJob) -> JSONResponse:
+        """The video object, and how often the client's poll() is to ask for it.
+
+        It takes the first answer for good.
+        """
+        outlook = self.store.outlooks([job])[job.id]
+        headers = {}
+        if job.status in UNFINISHED:
+            interval_ms: float = UNKNOWN_POLL_MS
+            if outlook.eta_s is not None:
+                interval_ms = 1000 * outlook.eta_s / POLLS_PER_JOB
+            interval_ms = min(max(interval_ms, MIN_POLL_MS), MAX_POLL_MS)
+            headers["openai-poll-after-ms"] = str(round(interval_ms))
+        return JSONResponse(self._video(job, outlook), headers=headers)
 
     async def ended(self, job: GenerationJob, within_s: float) -> GenerationJob:
         """`job` as it is when it ends, or after `within_s`.
@@ -217,6 +225,14 @@ class Service:
 
     def video(self, job: GenerationJob) -> dict[str, Any]:
         """OpenAI's video object; fields that begin with `x_` are ours."""
+        return self.videos([job])[0]
+
+    def videos(self, jobs: Sequence[GenerationJob]) -> list[dict[str, Any]]:
+        """That of each of them, with as few questions to SQL as of one."""
+        outlooks = self.store.outlooks(jobs)
+        return [self._video(job, outlooks[job.id]) for job in jobs]
+
+    def _video(self, job: GenerationJob, outlook: Outlook) -> dict[str, Any]:
         error = None
         if job.status == "failed":
             error = {"code": job.error_code, "message": job.error_message}
@@ -236,7 +252,7 @@ class Service:
             "error": error,
             "x_model_version": job.model_version,
             "x_seed": job.params["seed"],
-            "x_progress": self._progress(job),
+            "x_progress": _progress(job, outlook),
             "x_timings": job.timings,
             "x_extends_video_id": job.params.get("extends"),
             "x_edits_video_id": job.params.get("edits"),
@@ -246,18 +262,17 @@ class Service:
             "x_estimate_s": None if job.estimate_s is None else round(job.estimate_s, 3),
         }
 
-    def _progress(self, job: GenerationJob) -> dict[str, Any] | None:
-        if job.status not in UNFINISHED:
-            return None
-        queued = job.status == "queued"
-        eta_s = self.store.eta_s(job)
-        return {
-            "stage": "queued" if queued else job.stage,
-            "queue_position": self.store.queue_position(job) if queued else 0,
-            "step": job.step,
-            "steps": job.steps,
-            "eta_s": None if eta_s is None else round(eta_s, 1),
-        }
+
+def _progress(job: GenerationJob, outlook: Outlook) -> dict[str, Any] | None:
+    if job.status not in UNFINISHED:
+        return None
+    return {
+        "stage": "queued" if job.status == "queued" else job.stage,
+        "queue_position": outlook.position,
+        "step": job.step,
+        "steps": job.steps,
+        "eta_s": None if outlook.eta_s is None else round(outlook.eta_s, 1),
+    }
 
 
 def sampling_params(fields: Sampling, seed: int) -> dict[str, Any]:

@@ -19,9 +19,7 @@ VARIANTS = ("video", "thumbnail", "spritesheet")
 
 async def video_reply(service: Service, job: GenerationJob) -> JSONResponse:
     """The video object, and how often to ask for it."""
-    return await run_in_threadpool(
-        lambda: JSONResponse(service.video(job), headers=service.poll_headers(job))
-    )
+    return await run_in_threadpool(service.reply, job)
 
 
 def not_ready(job: GenerationJob) -> str:
@@ -45,7 +43,7 @@ def video_routes(service: Service) -> APIRouter:
         after: str | None = None,
         limit: int = Query(20, ge=1, le=100),
         order: Literal["asc", "desc"] = "desc",
-    ) -> dict[str, Any]:
+    ) -> JSONResponse:
         try:
             jobs, has_more = store.page(
                 VIDEO_KINDS,
@@ -56,22 +54,26 @@ def video_routes(service: Service) -> APIRouter:
             )
         except NotFoundError as error:
             raise ApiError(f"after: {error}", param="after") from error
-        return {
+        found = {
             "object": "list",
-            "data": [service.video(job) for job in jobs],
+            "data": service.videos(jobs),
             "first_id": jobs[0].id if jobs else None,
             "last_id": jobs[-1].id if jobs else None,
             "has_more": has_more,
         }
+        # As it is: FastAPI would look through all of it for what JSON has no word for.
+        return JSONResponse(found)
 
     @router.get("/{video_id}")
     async def retrieve_video(video_id: str, request: Request) -> JSONResponse:
+        if request.headers.get("x-stainless-poll-helper") != "true":
+            return await run_in_threadpool(
+                lambda: service.reply(service.find_video(request, video_id))
+            )
+        # The client only waits for the end: holding its question answers sooner, with less
+        # work taken from the sampler, than many questions would.
         job = await run_in_threadpool(service.find_video, request, video_id)
-        if request.headers.get("x-stainless-poll-helper") == "true":
-            # The client only waits for the end: holding its question answers sooner, with less
-            # work taken from the sampler, than many questions would.
-            job = await service.ended(job, HOLD_S)
-        return await video_reply(service, job)
+        return await video_reply(service, await service.ended(job, HOLD_S))
 
     @router.get("/{video_id}/content")
     def download_video(video_id: str, request: Request, variant: str = "video") -> FileResponse:
