@@ -10,7 +10,7 @@ from serving.leases import Leases
 
 log = logging.getLogger(__name__)
 
-BEAT_S = 0.2
+BEAT_S = 0.4
 BEATS_A_LEASE = 5
 
 

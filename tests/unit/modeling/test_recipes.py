@@ -22,12 +22,6 @@ def test_an_unknown_choice_is_refused_with_those_that_exist() -> None:
         from_dict(SamplerRecipe, {"solver": "heun"})
 
 
-def test_a_field_that_is_gone_may_be_there_if_it_did_nothing() -> None:
-    assert from_dict(SamplerRecipe, {"cache_threshold": 0.0, "steps": 7}) == SamplerRecipe(steps=7)
-    with pytest.raises(InputError, match=r"no field 'cache_threshold'.*whole_share"):
-        from_dict(SamplerRecipe, {"cache_threshold": 0.35})
-
-
 @pytest.mark.parametrize(
     ("name", "millions"), [("tiny", 2.5), ("small", 105.4), ("base", 1016.2), ("large", 8089.2)]
 )
