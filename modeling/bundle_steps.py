@@ -17,7 +17,7 @@ from typing import Any
 from infra.job_files import read_json
 from infra.recipes import fingerprint, from_dict, to_dict
 from modeling.bundle import Bundle, load_bundle, save_bundle
-from modeling.distill import DistillRecipe, student_recipe, student_trainer, write_lessons
+from modeling.distill import DistillRecipe, student_recipe, student_trainer
 from modeling.dit import DiT
 from modeling.evaluate import Evidence, beside_teacher, evaluate_bundle
 from modeling.evaluation_recipe import EvaluationRecipe
@@ -59,16 +59,10 @@ def distill(bench: Bench, should_stop: Callable[[], bool]) -> dict[str, Any]:
     teacher, recipe = student.teacher, student.recipe
     captions = {c.clip_id: c.caption for c in bench.clips() if c.split == "train"}
     clips = read_latents(bench.lake, teacher.manifest["vae_hash"], captions)
-
-    def progress(done: int, total: int) -> None:
-        bench.context.progress(done, total, "the teacher's walks")
-        bench.context.raise_if_stopping()
-
     seed = student.bench.recipe.seed
-    lessons = write_lessons(teacher, clips, recipe, student.folder, seed, progress)
     trainer = student_trainer(
         teacher,
-        lessons,
+        clips,
         recipe,
         student.folder,
         seed=seed,

@@ -91,7 +91,7 @@ def test_a_model_and_its_student_are_measured_in_one_table(
     student = student_spec(settings, version)
     assert student["release"] == release and student["teacher"]["version"] == version
 
-    recipe = DistillRecipe(steps=1, teacher_steps=2, lessons=8, optimizer=OPTIMIZER)
+    recipe = DistillRecipe(steps=1, teacher_steps=2, optimizer=OPTIMIZER)
     spec |= student | {"distill": to_dict(recipe)}
     made = run("distill", spec, tmp_path / "distill")
     assert run("distill", spec, tmp_path / "again") == read_json(Path(made["folder"]) / "done.json")

@@ -5,7 +5,7 @@ import time
 from dataclasses import replace
 
 from modeling.bundle import Bundle
-from modeling.distill import DistillRecipe, student_recipe, student_trainer, write_lessons
+from modeling.distill import DistillRecipe, student_recipe, student_trainer
 from modeling.dit import DiT
 from tests.benchmarks.figure import Figure
 from tests.benchmarks.model import demo_model
@@ -41,8 +41,8 @@ def few_step() -> dict[str, Figure]:
     sampler = demo_model.PLAIN
     note = (
         f"{told}; the teacher takes {sampler.steps} {sampler.solver} steps of two calls, the "
-        f"student {recipe.steps} of one; made from {recipe.lessons} lessons with "
-        f"{recipe.optimizer.steps} training steps in {seconds:.0f} s"
+        f"student {recipe.steps} of one; made with {recipe.optimizer.steps} training steps of "
+        f"{recipe.optimizer.batch} walks in {seconds:.0f} s"
     )
     return {
         "few_step_accuracy_loss": Figure(
@@ -58,8 +58,8 @@ def few_step() -> dict[str, Figure]:
 def _student(teacher: Bundle, recipe: DistillRecipe) -> tuple[Bundle, float]:
     """The student, and how long it took (what an earlier, interrupted run did is not counted)."""
     folder, begun = FOLDER / "few_step", time.perf_counter()
-    lessons = write_lessons(teacher, demo_model.latents(teacher), recipe, folder, SEED)
-    trainer = student_trainer(teacher, lessons, recipe, folder, seed=SEED, checkpoint_s=30)
+    clips = demo_model.latents(teacher)
+    trainer = student_trainer(teacher, clips, recipe, folder, seed=SEED, checkpoint_s=30)
     trainer.fit(lambda _counters, _metrics: None)
     network = trainer.ema["dit"].eval()
     assert isinstance(network, DiT)
