@@ -122,7 +122,7 @@ def test_vae_oracle_sees_a_colour_that_the_vae_lost():
         def decode(self, latents):
             return latents.flip(-1) if swapped else latents
 
-    bundle = SimpleNamespace(vae=Vae(), recipe=SimpleNamespace(data=Painter.data))
+    bundle = SimpleNamespace(vae=Vae(), recipe=SimpleNamespace(data=Painter.data), device="cpu")
     clips = [clip(1, RED), clip(2, BLUE), clip(3, RED)]
     shows = {"c1": RED, "c2": BLUE}  # the third shows no single shot: not judged
     swapped = False
