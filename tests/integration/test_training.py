@@ -63,6 +63,17 @@ def spec(release: str) -> dict[str, Any]:
     return {"step": "vae", "recipe": to_dict(recipe), "release": release, "flow_run_id": run}
 
 
+def _job(spec: dict[str, Any], checkpoint_s: float) -> Job:
+    """The step under Ray Train, with one worker."""
+    return Job(
+        step="vae",
+        module="modeling.job",
+        spec={**spec, "workers": 1},
+        flow_run_id=spec["flow_run_id"],
+        env={"REEL_CHECKPOINT_S": str(checkpoint_s)},
+    )
+
+
 def test_a_killed_worker_is_replaced_and_ends_with_the_same_weights(
     ray_head: Settings,
     catalog: Catalog,
@@ -71,13 +82,7 @@ def test_a_killed_worker_is_replaced_and_ends_with_the_same_weights(
     tmp_path: Path,
 ) -> None:
     start_service("mlflow")
-    job = Job(
-        step="vae",
-        module="modeling.job",
-        spec={**spec, "workers": 1},
-        flow_run_id=spec["flow_run_id"],
-        env={"REEL_CHECKPOINT_S": "0.2"},
-    )
+    job = _job(spec, checkpoint_s=0.2)
     found: list[dict[str, Any]] = []
 
     def train() -> None:
@@ -106,13 +111,7 @@ def test_training_that_is_cancelled_saves_the_step_it_came_to(
     start_service("mlflow")
     spec["recipe"]["seed"] = 1  # so in a folder of its own
     spec["recipe"]["vae"]["optimizer"]["steps"] = 100_000
-    job = Job(
-        step="vae",
-        module="modeling.job",
-        spec={**spec, "workers": 1},
-        flow_run_id=spec["flow_run_id"],
-        env={"REEL_CHECKPOINT_S": "3600"},
-    )
+    job = _job(spec, checkpoint_s=3600)
     done, under_way = 0, threading.Event()
 
     def follow(progress: dict[str, Any]) -> None:
