@@ -1,7 +1,8 @@
 """The demo's little world: one shape glides across a background, and every attribute has a name.
 
-An object crosses the frame without leaving it for as long as a demo shot lasts; beyond that the
-world is a torus: what leaves on one side comes back on the other, so a scene may last for ever.
+The world is a torus: what leaves on one side comes back on the other, so a scene may last for ever.
+In most scenes the object stays inside the frame for as long as a demo shot lasts; in the others
+it goes over an edge, since a model that never saw that lets a long video stick there.
 """
 
 import itertools
@@ -28,6 +29,7 @@ DIRECTIONS = {"left": (-1.0, 0.0), "right": (1.0, 0.0), "up": (0.0, -1.0), "down
 BACKGROUNDS = {"dark": (26, 28, 38), "gray": (122, 124, 128), "light": (232, 230, 222)}
 SPEED = 0.12  # of the frame's shorter side, per second
 ENTERS_S, LEAVES_S = -0.5, 2.5  # from when to when an object stays inside the frame
+CROSSING_SHARE = 0.25  # of the scenes: in these it goes over an edge in that time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +55,7 @@ class Scene:
     """A scene with its exact geometry.
 
     start: (x, y) in [0, 1], where the object enters within the room that its size and way leave it.
+    crosses: along its way it enters in the rest of the torus instead, and so goes over the edge.
     speed: in the frame's shorter side per second; scale: of the size; tilt: see `render_frames`.
     """
 
@@ -61,6 +64,7 @@ class Scene:
     speed: float
     scale: float
     tilt: float  # of the background's light, as a fraction of full brightness across the frame
+    crosses: bool = False
 
 
 def all_attributes() -> list[Attributes]:
@@ -79,6 +83,7 @@ def random_scene(attributes: Attributes, rng: np.random.Generator) -> Scene:
         speed=float(SPEED * rng.uniform(0.9, 1.1)),
         scale=float(rng.uniform(0.95, 1.05)),
         tilt=float(rng.uniform(-0.06, 0.06)),
+        crosses=float(rng.uniform()) < CROSSING_SHARE,
     )
 
 
@@ -110,7 +115,8 @@ def render_frames(scene: Scene, times_s: Sequence[float], height: int, width: in
 
 
 def position(scene: Scene, time_s: float, height: int, width: int) -> tuple[float, float]:
-    """The object's centre (x, y) in pixels: inside the frame from ENTERS_S to LEAVES_S."""
+    """The object's centre (x, y) in pixels, not wrapped: from ENTERS_S to LEAVES_S the object is
+    inside the frame, or it goes over an edge."""
     shorter = min(height, width)
     margin = SIZES[scene.attributes.size] * scene.scale * shorter / 2
     way, done = (scene.speed * shorter * span for span in (LEAVES_S - ENTERS_S, time_s - ENTERS_S))
@@ -120,6 +126,8 @@ def position(scene: Scene, time_s: float, height: int, width: int) -> tuple[floa
     ):
         room = size - 2 * margin - abs(heading) * way
         entry = margin + start * room
+        if scene.crosses and heading:
+            entry = margin + room + start * (size - room)
         # Against the axis, the same way is walked from the far end.
         place.append(size - entry - done if heading < 0 else entry + heading * done)
     return place[0], place[1]

@@ -51,7 +51,8 @@ def test_films_hold_what_the_truth_says(world: Path, truth: dict[str, Any]) -> N
                 before, jump, after = np.abs(np.diff(around, axis=0)).mean((1, 2, 3))
                 assert jump > 3 * max(before, after)
             if boundary["kind"] == "fade":
-                assert x_THWC[(first + last - 1) // 2].max() < 16
+                # Of all pixels together: the codec leaves single ones a little brighter.
+                assert x_THWC[(first + last - 1) // 2].mean() < 1
 
 
 def test_containers_codecs_and_rates_are_real(world: Path, truth: dict[str, Any]) -> None:
