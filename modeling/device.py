@@ -17,6 +17,14 @@ def compute_device() -> torch.device:
     return torch.device("cpu")
 
 
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 faster than float32: any GPU, and processors with
+    AVX512-BF16 or AMX. Others take it apart first, and are slower than with float32."""
+    if device.type == "cuda":
+        return True
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
 def half_on_gpu(device: torch.device) -> AbstractContextManager[Any]:
     """What networks that are not trained compute in: bfloat16 on a GPU, and float32 elsewhere."""
     return torch.autocast("cuda", torch.bfloat16, enabled=device.type == "cuda")

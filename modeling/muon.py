@@ -2,8 +2,8 @@
 
 For the hidden matrices of a network; embeddings, inputs, outputs and vectors stay with AdamW.
 Measured on the demo, its loss after 250 steps is one that AdamW has not reached after 375.
-`torch.optim.Muon` orthogonalises in bfloat16, which a CPU without matrix tiles runs at half the
-speed of float32 and worse; this one stays in the weights' type.
+`torch.optim.Muon` always orthogonalises in bfloat16, which a CPU without instructions for it runs
+at half the speed of float32 and worse; this one computes as the training does.
 """
 
 from collections import defaultdict
@@ -21,7 +21,8 @@ class Muon(torch.optim.Optimizer):
     """One learning rate for any matrix: updates have the root mean square of AdamW's (0.2).
 
     Convolution kernels count as matrices of (out, in * height * width). Sharded matrices are
-    gathered, since orthogonality is a property of the whole; the workers share that work.
+    gathered, since orthogonality is a property of the whole; the workers share that work. `dtype`:
+    of the products that make updates orthogonal; None for the weights' own.
     """
 
     def __init__(
@@ -30,7 +31,9 @@ class Muon(torch.optim.Optimizer):
         lr: float,
         momentum: float = 0.95,
         weight_decay: float = 0.01,
+        dtype: torch.dtype | None = None,
     ) -> None:
+        self.dtype = dtype
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()
@@ -51,7 +54,8 @@ class Muon(torch.optim.Optimizer):
             for shape, pairs in by_shape.items():
                 stacked = torch.stack([update for _, update in pairs])
                 share = is_sharded(pairs[0][0])
-                updates = orthogonal_together(stacked) if share else orthogonal(stacked)
+                orthogonalise = orthogonal_together if share else orthogonal
+                updates = orthogonalise(stacked, self.dtype)
                 rate = group["lr"] * 0.2 * max(shape) ** 0.5
                 for (parameter, _), update in zip(pairs, updates, strict=True):
                     parameter.mul_(1 - group["lr"] * group["weight_decay"])
@@ -78,23 +82,24 @@ def part(tensor: Tensor, like: Tensor) -> Tensor:
     return distribute_tensor(tensor, like.device_mesh, like.placements, src_data_rank=None)
 
 
-def orthogonal_together(updates_BMN: Tensor) -> Tensor:
+def orthogonal_together(updates_BMN: Tensor, dtype: torch.dtype | None = None) -> Tensor:
     """`orthogonal`, of which each worker does its share of the matrices."""
     rank, world = dist.get_rank(), dist.get_world_size()
     out = torch.zeros_like(updates_BMN)
     if rank < len(out):
-        out[rank::world] = orthogonal(updates_BMN[rank::world])
+        out[rank::world] = orthogonal(updates_BMN[rank::world], dtype)
     dist.all_reduce(out)
     return out
 
 
-def orthogonal(updates_BMN: Tensor) -> Tensor:
-    """The nearest (semi-)orthogonal matrices, roughly, by Newton-Schulz iterations."""
+def orthogonal(updates_BMN: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """The nearest (semi-)orthogonal matrices, roughly, by Newton-Schulz iterations in `dtype`."""
     a, b, c = NEWTON_SCHULZ
     tall = updates_BMN.shape[1] > updates_BMN.shape[2]
     x = updates_BMN.mT if tall else updates_BMN
-    x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
+    x = (x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)).to(dtype or x.dtype)
     for _ in range(ITERATIONS):
         gram = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    x = x.to(updates_BMN.dtype)
     return x.mT if tall else x

@@ -17,9 +17,12 @@ SETTLING_STEPS = 50  # before which they are not believed
 
 
 def make_optimizers(
-    modules: dict[str, nn.Module], recipe: OptimizerRecipe
+    modules: dict[str, nn.Module], recipe: OptimizerRecipe, precision: str = "float32"
 ) -> list[torch.optim.Optimizer]:
-    """AdamW, and Muon for the matrices of rows inside blocks when the recipe has a rate for it."""
+    """AdamW, and Muon for the matrices of rows inside blocks when the recipe has a rate for it.
+
+    `precision`: of Muon's products; weights and moments stay in their own type.
+    """
     named = [item for module in modules.values() for item in module.named_parameters()]
     hidden = {
         name for name, p in named if recipe.muon_learning_rate and p.ndim > 1 and _is_hidden(name)
@@ -34,7 +37,13 @@ def make_optimizers(
     if not hidden:
         return [adamw]
     matrices = [p for name, p in named if name in hidden]
-    return [adamw, Muon(matrices, recipe.muon_learning_rate, weight_decay=recipe.weight_decay)]
+    muon = Muon(
+        matrices,
+        recipe.muon_learning_rate,
+        weight_decay=recipe.weight_decay,
+        dtype=torch.bfloat16 if precision == "bfloat16" else None,
+    )
+    return [adamw, muon]
 
 
 def _is_hidden(name: str) -> bool:

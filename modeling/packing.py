@@ -63,11 +63,13 @@ def attend(
 
 
 def _attend_run(n: int, q: Tensor, k: Tensor, v: Tensor, text_k: Tensor, text_v: Tensor) -> Tensor:
-    """Of n documents of equal lengths."""
+    """Of n documents of equal lengths, in float32: the gradient takes thrice as long in half."""
     q, k, v, text_k, text_v = (x.unflatten(0, (n, -1)) for x in (q, k, v, text_k, text_v))
     keys, values = torch.cat((k, text_k), 1), torch.cat((v, text_v), 1)
-    q, keys, values = (x.transpose(1, 2) for x in (q, keys, values))
-    return F.scaled_dot_product_attention(q, keys, values).transpose(1, 2).flatten(0, 1)
+    q, keys, values = (x.transpose(1, 2).float() for x in (q, keys, values))
+    with torch.autocast("cpu", enabled=False):
+        out = F.scaled_dot_product_attention(q, keys, values)
+    return out.transpose(1, 2).flatten(0, 1)
 
 
 def _attend_together(q: Tensor, k: Tensor, v: Tensor, layout: Layout) -> Tensor:

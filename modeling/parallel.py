@@ -8,6 +8,7 @@ Sharded weights are DTensors: `gather` makes whole tensors of them.
 import copy
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -17,13 +18,20 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 from torch.utils.checkpoint import checkpoint
 
-from modeling.device import compute_device
+from modeling.device import compute_device, has_bfloat16
 from modeling.muon import is_sharded
 from modeling.muon import whole as gathered
 from modeling.recipes import ComputeRecipe
 
 T = TypeVar("T")
 COMPILED = ("queries", "mix")  # methods of a block; attention between them changes with each batch
+
+
+def decided(recipe: ComputeRecipe, device: torch.device) -> ComputeRecipe:
+    """The recipe with a precision in place of "auto"."""
+    if recipe.precision != "auto":
+        return recipe
+    return replace(recipe, precision="bfloat16" if has_bfloat16(device) else "float32")
 
 
 def parallelize(module: nn.Module, recipe: ComputeRecipe) -> None:

@@ -1,6 +1,6 @@
 """What training a recipe takes: parameters, memory on each GPU, time. Arithmetic alone, no GPU."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -8,6 +8,7 @@ from infra.errors import InputError
 from modeling.activations import row_bytes
 from modeling.gpus import gpu_by_name
 from modeling.memory import GIB, SETTINGS, Need
+from modeling.parallel import decided
 from modeling.recipes import ModelRecipe
 from modeling.sizes import for_workers
 from modeling.workload import batch_flops, count_parameters, packed_batch
@@ -58,8 +59,10 @@ def plan(recipe: ModelRecipe, gpus: int, gpu: str = "h100", utilisation: float =
     if not 0 < utilisation <= 1:
         raise InputError(f"--utilisation is {utilisation:g}; it has to be above 0 and at most 1")
     recipe = for_workers(recipe, gpus)
+    compute = decided(recipe.dit.compute, torch.device("cuda"))
+    recipe = replace(recipe, dit=replace(recipe.dit, compute=compute))
     counts, batch = count_parameters(recipe), packed_batch(recipe)
-    rates, compute = recipe.dit.optimizer, recipe.dit.compute
+    rates = recipe.dit.optimizer
     per_row = row_bytes(recipe.dit.config, compute.precision)
     need = Need(recipe, counts, per_row, gpus, gpu.lower())
     model, again = batch_flops(recipe, counts, batch)

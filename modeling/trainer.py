@@ -27,9 +27,11 @@ from torch import Generator, Tensor, nn
 from infra.errors import InputError
 from infra.recipes import fingerprint
 from modeling.checkpoint import load_module, load_optimizer, read_checkpoint, write_checkpoint
+from modeling.device import compute_device
 from modeling.optimization import NormRecord, gradient_norm, make_optimizers, rate_factor
 from modeling.parallel import (
     autocast,
+    decided,
     filled,
     gather,
     local,
@@ -128,7 +130,7 @@ class Trainer(Generic[Batch]):
         self.modules, self.recipe, self.folder, self.seed = modules, recipe, folder, seed
         self.source: Source[Batch] = Drawn(source, seed, self.rank) if callable(source) else source
         self.loss, self.checkpoint_s = loss, checkpoint_s
-        self.compute = compute or ComputeRecipe()
+        self.compute = decided(compute or ComputeRecipe(), compute_device())
         self.tag = f"{tag}-{fingerprint(recipe)}-{seed}"
         self.counters = Counters()
         self.ema = {name: copy.deepcopy(module) for name, module in modules.items()}
@@ -142,7 +144,7 @@ class Trainer(Generic[Batch]):
             p for module in modules.values() for p in module.parameters()
         ]
         self.device = self.parameters[0].device
-        self.optimizers = make_optimizers(modules, recipe)
+        self.optimizers = make_optimizers(modules, recipe, self.compute.precision)
         self.peaks = (recipe.learning_rate, recipe.muon_learning_rate)[: len(self.optimizers)]
         self._position = self.source.position
 
