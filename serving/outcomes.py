@@ -96,19 +96,19 @@ def _timings(attempt: Attempt) -> dict[str, float]:
     """Seconds of a job's life; `overhead_s` is all the rest.
 
     `sample_s` is its share of the steps that it made together with others; `preview_s` is what
-    its previews took of the device.
+    its previews took of the device; `encode_tail_s` is the part of `encode_s` after the last step.
     """
     job = attempt.job
     assert job.started_at is not None
     total_s = (utc_now() - job.created_at).total_seconds()
     sample_s, encode_s = attempt.sample_s, attempt.delivery.encode_s
-    preview_s = attempt.preview_s
+    tail_s, preview_s = attempt.delivery.tail_s, attempt.preview_s
     return {
         "queued_s": round((job.started_at - job.created_at).total_seconds(), 4),
         "sample_s": round(sample_s, 4),
         "encode_s": round(encode_s, 4),
+        "encode_tail_s": round(tail_s, 4),
         "preview_s": round(preview_s, 4),
-        # Encoding goes on beside sampling, so the two may be more than all the time there was.
-        "overhead_s": round(max(total_s - sample_s - encode_s - preview_s, 0.0), 4),
+        "overhead_s": round(max(total_s - sample_s - tail_s - preview_s, 0.0), 4),
         "total_s": round(total_s, 4),
     }

@@ -1,11 +1,14 @@
 """The delivery of one job: frames of the model in, files out, on a thread of its own.
 
-It resizes and encodes while the engine computes, and touches nothing of torch. The engine hands it
-frames as they are final, and looks at `is_full` before it makes more.
+It resizes and encodes beside the engine's steps, or after them where there is little to do, and
+touches nothing of torch. The engine hands it frames as they are final, and looks at `is_full`
+before it makes more.
 """
 
 import logging
+import os
 import queue
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -25,6 +28,11 @@ from serving.requests import Part, Sizes
 log = logging.getLogger(__name__)
 
 FULL_BYTES = 64 * 2**20
+HELD_BYTES = 8 * 2**20
+"""Frames that wait for the last one, so that an encoder does not take the cores from the steps: a
+minute of small frames, and a few of large ones, which are made by GPUs."""
+GIVES_WAY = 5
+"""Steps of niceness: beside the engine a delivery has a quarter of the time."""
 
 
 class Generates(Sizes, Protocol):
@@ -41,6 +49,19 @@ class Generates(Sizes, Protocol):
 
 class DeliveryStopped(Exception):  # noqa: N818 - an outcome, not an error
     """The engine wants no more of this job."""
+
+
+def give_way() -> None:
+    """Let the engine's steps come before what this thread, and those that it begins, compute.
+
+    An encoder takes as many cores as there are. A step waits for the slowest of its threads, so one
+    core that is shared for a moment costs all of them that moment. Linux alone has priorities for
+    threads.
+    """
+    if sys.platform == "linux":
+        thread = threading.get_native_id()
+        nice = os.getpriority(os.PRIO_PROCESS, thread) + GIVES_WAY
+        os.setpriority(os.PRIO_PROCESS, thread, min(nice, 19))
 
 
 def begin(generator: Generates, job: GenerationJob, part: Part) -> Generation:
@@ -61,7 +82,8 @@ class Delivery(threading.Thread):
 
     `on_end` is called by its thread as its last act, with `error` set where it failed or stopped,
     `on_preview` with each preview that is shown.
-    encode_s: seconds that it worked, waiting for frames left out. written: delivered frames.
+    encode_s: seconds that it worked, waiting for frames left out. tail_s: of these, what was left
+    to do when the last frame was made. written: delivered frames.
     """
 
     def __init__(
@@ -82,7 +104,8 @@ class Delivery(threading.Thread):
         self._waited_s = 0.0
         self.num_frames = sum(part.num_frames for part in parts)
         self.written = 0
-        self.encode_s = 0.0
+        self.encode_s = self.tail_s = 0.0
+        self._made_at = 0.0
         self.artifacts: list[Artifact] = []
         self.error: Exception | None = None
 
@@ -102,6 +125,7 @@ class Delivery(threading.Thread):
 
     def close_part(self) -> None:
         """No more frames of this part; those that follow are the next one's."""
+        self._made_at = time.perf_counter()
         self._coming.put(None)
 
     def stop(self) -> None:
@@ -110,6 +134,7 @@ class Delivery(threading.Thread):
         self._coming.put(None)
 
     def run(self) -> None:
+        give_way()
         try:
             for part in self._parts:
                 begun, waited = time.perf_counter(), self._waited_s
@@ -118,6 +143,7 @@ class Delivery(threading.Thread):
                 for _ in frames:  # that are not shown
                     pass
                 self.encode_s += time.perf_counter() - begun - (self._waited_s - waited)
+            self.tail_s = time.perf_counter() - self._made_at
         except Exception as error:
             self.error = error
         self._on_end()
@@ -141,18 +167,24 @@ class Delivery(threading.Thread):
 
     def _frames(self, part: Part) -> Iterator[Frames]:
         """The model's frames one by one until the part is closed."""
-        while True:
+        held: list[Frames] = []
+        is_open = True
+        while is_open:
             before = time.perf_counter()
             frames = self._coming.get()
             self._waited_s += time.perf_counter() - before
             self._check()
-            if frames is None:
-                return
             if isinstance(frames, Preview):
                 self._show(part, frames)
                 continue
-            yield from frames
-            self._taken_bytes += frames.nbytes
+            is_open = frames is not None
+            held += [] if frames is None else [frames]
+            if is_open and sum(each.nbytes for each in held) < HELD_BYTES:
+                continue
+            for each in held:
+                yield from each
+                self._taken_bytes += each.nbytes
+            held.clear()
 
     def _show(self, part: Part, preview: Preview) -> None:
         """Show a preview, unless something newer waits; a job does not fail for one."""
