@@ -9,6 +9,8 @@ from typing import Literal
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from infra.allocator import allocator_env
+
 
 class Settings(BaseSettings):
     """Where things live and which ports they use. Science belongs in recipes, not here."""
@@ -32,6 +34,9 @@ class Settings(BaseSettings):
 
     ray_auth_mode: str = Field(default="disabled", description="disabled on loopback, else token")
     num_cpus: int = Field(default=0, description="CPU cores to use; 0 means all")
+    allocator: Literal["jemalloc", "system"] = Field(
+        default="jemalloc", description="memory allocator of what `reel up` starts, and its jobs"
+    )
     job_silence_s: float = Field(default=600, description="a job silent for longer has failed")
     checkpoint_s: float = Field(default=30, description="training saves itself this often")
     caption_parallel: Literal["auto", "inline", "ray"] = Field(
@@ -198,9 +203,7 @@ class Settings(BaseSettings):
             "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
             # Ray lowers its workers' priority by 15: training would yield to every idle service.
             "RAY_worker_niceness": "0",
-            # glibc would hand large tensors back to the kernel and fault them in again at every
-            # step of training: 14 % of it, measured.
-            "MALLOC_MMAP_THRESHOLD_": str(2**25),
-            "MALLOC_TRIM_THRESHOLD_": str(2**32),
+            "REEL_ALLOCATOR": self.allocator,
+            **allocator_env(self.allocator, os.environ.get("LD_PRELOAD", "")),
             "LANCE_CPU_THREADS": str(self.cpu_count),
         }

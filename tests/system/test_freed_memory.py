@@ -1,5 +1,10 @@
+import os
 import subprocess
 import sys
+
+import pytest
+
+from infra.allocator import allocator_env
 
 CODE = """
 import resource
@@ -15,7 +20,14 @@ print(given_back, kept)
 """
 
 
-def test_freed_memory_is_used_again_without_asking_the_system() -> None:
-    done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=True)
+@pytest.mark.parametrize("environment", [{}, allocator_env("jemalloc")], ids=["glibc", "jemalloc"])
+def test_freed_memory_is_used_again_without_asking_the_system(environment: dict[str, str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", CODE],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     given_back, kept = map(int, done.stdout.split())
     assert given_back > 1000 and kept < 100
