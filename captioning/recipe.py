@@ -100,9 +100,10 @@ class CocaRecipe:
     max_words: int = 40  # of a caption; the rest is cut
 
     # Training.
-    steps: int = 1500
+    steps: int = 750
     batch: int = 32
     learning_rate: float = 1e-3
+    muon_learning_rate: float = 6e-3  # of the matrices inside blocks
     weight_decay: float = 0.05
     warmup: float = 0.05  # share of the steps
     contrastive_weight: float = 0.0
