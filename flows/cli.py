@@ -160,7 +160,8 @@ def demo(
     ] = None,
 ) -> None:
     """From a folder of films to a served, promoted model."""
-    open_settings()  # what is wrong with them is said before anything starts
+    # What is wrong with them is said before anything starts. The demo judges its model itself.
+    open_settings(computes=True)
     from flows.demo import driver
 
     raise typer.Exit(driver.run(footage))

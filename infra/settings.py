@@ -3,6 +3,7 @@
 import ipaddress
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Literal
 
@@ -207,3 +208,10 @@ class Settings(BaseSettings):
             **allocator_env(self.allocator, os.environ.get("LD_PRELOAD", "")),
             "LANCE_CPU_THREADS": str(self.cpu_count),
         }
+
+    def enter_allocator(self) -> None:
+        """Begin this process again on the allocator of those that it starts, unless it runs on it:
+        a process has one from its first moment. For those that compute as jobs and engines do."""
+        wanted = allocator_env(self.allocator, os.environ.get("LD_PRELOAD", ""))
+        if any(os.environ.get(name) != value for name, value in wanted.items()):
+            os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | wanted)

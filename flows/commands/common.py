@@ -9,8 +9,10 @@ if TYPE_CHECKING:
     from infra.settings import Settings
 
 
-def open_settings() -> "Settings":
+def open_settings(*, computes: bool = False) -> "Settings":
     """The settings, also put where Prefect and MLflow look for theirs when they are imported.
+
+    With `computes` the process may begin again, see `Settings.enter_allocator`: call it first.
 
     Raises:
         InputError: a REEL_ variable holds a wrong value.
@@ -27,6 +29,8 @@ def open_settings() -> "Settings":
         first = error.errors()[0]
         variable = "REEL_" + "_".join(map(str, first["loc"])).upper()
         raise InputError(f"{variable}={first['input']!r}: {first['msg']}") from None
+    if computes:
+        settings.enter_allocator()
     os.environ.update(settings.process_env())
     return settings
 

@@ -39,11 +39,13 @@ def find_out(places: Places, stages: Stages, release: str, jobs: Mapping[str, Do
     import torch
 
     from infra.tracking import Tracking
+    from modeling.allocator import keep_freed_memory
     from modeling.bundle import load_bundle
     from modeling.generate import Generator
 
     settings = places.settings
-    torch.set_num_threads(settings.cpu_count)  # as many as the served engine has
+    keep_freed_memory()  # as the served engine does,
+    torch.set_num_threads(settings.cpu_count)  # which has as many
     tracking = Tracking(settings.mlflow_url)
     version = tracking.version(jobs["deploy"].result["version"])
     folder = tracking.download(version.version, settings.home / "models" / version.version)

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from infra.job_files import read_json, write_json
+from infra.settings import Settings
+from modeling.allocator import keep_freed_memory
 from tests.benchmarks.figure import Figure
 
 FOLDER = Path(".reel/bench").absolute()  # other processes stand elsewhere
@@ -22,6 +24,8 @@ def measure(name: str, measures: Measures, wanted: Sequence[str]) -> int:
     if unknown := [each for each in wanted if each not in measures]:
         print(f"no figure {unknown[0]!r}; there are {', '.join(measures)}", file=sys.stderr)
         return 2
+    Settings().enter_allocator()  # on which jobs and engines compute,
+    keep_freed_memory()  # and as they use it
     report = FOLDER / f"{name}.json"
     figures = dict(read_json(report) or {})
     for each in wanted or measures:

@@ -58,3 +58,20 @@ def test_without_a_library_that_fits_glibc_is_told_to_keep_memory(
     monkeypatch.setattr(allocator, "PAGE_BYTES", 65536)
     assert allocator_env("jemalloc") == allocator_env("system")
     assert "LD_PRELOAD" not in allocator_env("jemalloc")
+
+
+def test_a_process_that_computes_begins_again_once_with_its_arguments() -> None:
+    code = (
+        "import os, sys; from infra.settings import Settings; print('began', flush=True); "
+        "Settings().enter_allocator(); "
+        "print(sys.argv[1:], 'libjemalloc' in open('/proc/self/maps').read())"
+    )
+    own = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
+    done = subprocess.run(
+        [sys.executable, "-c", code, "two words", "--flag"],
+        env=own,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines() == ["began", "began", "['two words', '--flag'] True"]
