@@ -198,14 +198,23 @@ def _encode(frames: Iterator[Frames], fps: float, out: Any) -> None:
     context.color_primaries = ColorPrimaries.BT709
     context.color_trc = ColorTrc.BT709
     context.color_range = ColorRange.MPEG
+    shown, frame = first.copy(), _to_yuv(first)
     for picture in itertools.chain([first], frames):
-        frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(
-            format="yuv420p",
-            dst_colorspace=Colorspace.ITU709,
-            interpolation=EXACT | Interpolation.AREA,
-        )
+        # A video of 8 frames a second is delivered at 24, and to convert one costs as much as to
+        # encode it. The copy: a caller may fill its own array anew.
+        if not np.array_equal(picture, shown):
+            shown, frame = picture.copy(), _to_yuv(picture)
+        frame.pts = None  # the encoder counts
         out.mux(stream.encode(frame))
     out.mux(stream.encode(None))
+
+
+def _to_yuv(picture: Frames) -> av.VideoFrame:
+    return av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(
+        format="yuv420p",
+        dst_colorspace=Colorspace.ITU709,
+        interpolation=EXACT | Interpolation.AREA,
+    )
 
 
 @contextmanager

@@ -156,6 +156,22 @@ print(hashlib.sha256(infra.video.encode_mp4(frames, 12.0)).hexdigest())
     assert len(made) == 1
 
 
+def test_a_picture_that_stays_is_shown_as_long_and_an_array_that_is_filled_anew_is_a_new_one() -> (
+    None
+):
+    levels = [20, 20, 20, 60, 60, 20, 100]
+
+    def refilled() -> Iterator[Frames]:
+        own = np.empty((48, 64, 3), np.uint8)
+        for level in levels:
+            own[:] = level
+            yield own
+
+    data = encode_mp4(refilled(), 24)
+    assert _shown(read_file_frames(data, 9)[0]) == levels
+    assert data == encode_mp4(_grey(levels), 24)
+
+
 def test_fractional_rate_and_odd_size_and_one_frame() -> None:
     frames, fps = read_file_frames(encode_mp4(_grey([60] * 3, 47, 63), 24000 / 1001), 9)
     assert frames.shape == (3, 48, 64, 3)
