@@ -25,7 +25,7 @@ from modeling.device import half_on_gpu
 from modeling.dit import DiT
 from modeling.documents import Document, Memory, pack, split, steady
 from modeling.noise import add_noise, over_latents
-from modeling.step_cache import whole_steps
+from modeling.step_cache import CARRIED, whole_steps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,18 +131,21 @@ class Sampling:
     def move(self, velocity_GChw: Tensor) -> None:
         """Make the step that this velocity says, and those after it that reuse it.
 
-        The line of the second-order solver goes through velocities of the network alone, and only
-        the step itself follows it: what it says lies off the further, the longer it is followed.
+        The line of the second-order solver goes through velocities of the network alone. What it
+        says lies off the further, the longer it is followed: reused steps follow a part of it.
         """
         at = self._stops.index(self.step)
-        now, following = self.times[self.step : self.step + 2]
-        slope, stop = velocity_GChw, self._stops[at + 1]
+        stop = self._stops[at + 1]
+        now, following, end = (self.times[step] for step in (self.step, self.step + 1, stop))
+        slope = rest = velocity_GChw
         if self.recipe.solver == "adams" and self.before_GChw is not None:
-            last, coming = self.times[self._stops[at - 1]] - now, now - following
-            (slope,) = extrapolated([self.before_GChw], [velocity_GChw], [last], [coming])
+            pair = [self.before_GChw], [velocity_GChw], [self.times[self._stops[at - 1]] - now]
+            (slope,) = extrapolated(*pair, [now - following])
+            # Twice as far as the middle of the reused steps, as for a step that begins now.
+            (rest,) = extrapolated(*pair, [CARRIED * (2 * now - following - end)])
         state = self.state_GChw + (following - now) * slope
         if stop > self.step + 1:
-            state = state + (self.times[stop] - following) * velocity_GChw
+            state = state + (end - following) * rest
         self.state_GChw = self.task.keep_given(state)
         self.before_GChw, self.step = velocity_GChw, stop
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from modeling.dit import DiT
 from modeling.sampler import SamplerRecipe, Sampling, Task, advance, sample
-from modeling.step_cache import FEWEST, whole_steps
+from modeling.step_cache import CARRIED, FEWEST, whole_steps
 from tests.unit.modeling.small import CHANNELS, WIDTH, small_bundle
 
 PLAIN = SamplerRecipe(steps=16, guidance=2.0, solver="adams")
@@ -72,17 +72,20 @@ def test_the_network_is_asked_in_whole_steps_alone(
     torch.testing.assert_close(cached, sample(dit, [task(1)], PLAIN)[0], rtol=0, atol=1e-5)
 
 
-def test_the_solvers_line_goes_through_whole_steps_and_ends_with_them() -> None:
+def test_the_solvers_line_goes_through_whole_steps_and_a_part_of_it_goes_on() -> None:
     """Velocities that fall evenly with t: a whole step takes the one in its middle, which is on the
-    line, and those that reuse it the one that was said."""
+    line, and those that reuse it go a part of the way from the one that was said to theirs."""
     sampling = Sampling(task(1), CACHED)
     times = sampling.times
     while not sampling.done:
         at, before = sampling.step, sampling.state_GChw
         sampling.move(torch.full_like(before, times[at]))
-        middle = (times[at] + times[at + 1]) / 2 if at else times[at]
-        moved = (times[at + 1] - times[at]) * middle
-        moved += (times[sampling.step] - times[at + 1]) * times[at]
+        own, reused = (times[at] + times[at + 1]) / 2, (times[at + 1] + times[sampling.step]) / 2
+        if not at:  # there is no line yet
+            own = reused = times[0]
+        reused = times[at] + CARRIED * (reused - times[at])
+        moved = (times[at + 1] - times[at]) * own
+        moved += (times[sampling.step] - times[at + 1]) * reused
         assert float((sampling.state_GChw - before).mean()) == pytest.approx(moved, abs=1e-5)
 
 
