@@ -7,7 +7,7 @@ STAMP := $(VENV)/.stamp
 FOOTAGE ?=
 PACKAGES := infra ingest captioning modeling serving flows
 
-.PHONY: demo test check bench-data bench-model bench-serving setup clean
+.PHONY: demo test check bench-data bench-model bench-gpu bench-serving setup clean
 
 demo: $(STAMP)
 	$(BIN)/reel demo $(if $(FOOTAGE),--footage "$(FOOTAGE)")
@@ -28,6 +28,10 @@ bench-data: $(STAMP)
 
 bench-model: $(STAMP)
 	$(BIN)/python -m tests.benchmarks.model
+
+# Needs a GPU and ten minutes, and nothing else: no demo, no service.
+bench-gpu: $(STAMP)
+	$(BIN)/python -m tests.benchmarks.gpu
 
 bench-serving: $(STAMP)
 	$(BIN)/python -m tests.benchmarks.serving

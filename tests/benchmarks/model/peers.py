@@ -104,12 +104,20 @@ class Ltx:
     def velocity(self, samples: Sequence[Sample]) -> Tensor:
         """Predicted velocities, (B, S, P), S rows of the longest document."""
         words, mask = padded_text(self.text, samples)
+        noisy, times, places = (
+            pad_sequence(parts, True).to(words.device)
+            for parts in (
+                [patchify(s.noisy_GChw, PATCH) for s in samples],
+                [TIMESTEPS * row_times(s) for s in samples],
+                [coordinates(s) for s in samples],
+            )
+        )
         predicted: Tensor = self.net(
-            hidden_states=pad_sequence([patchify(s.noisy_GChw, PATCH) for s in samples], True),
+            hidden_states=noisy,
             encoder_hidden_states=words,
-            timestep=pad_sequence([TIMESTEPS * row_times(s) for s in samples], True),
+            timestep=times,
             encoder_attention_mask=mask,
-            video_coords=pad_sequence([coordinates(s) for s in samples], True).transpose(1, 2),
+            video_coords=places.transpose(1, 2),
             return_dict=False,
         )[0]
         return predicted
@@ -122,10 +130,15 @@ class Ltx:
         return [unpatchify(x[:count], shape, PATCH) for x, count, shape in predicted]
 
     def loss(self, samples: Sequence[Sample]) -> Tensor:
-        targets = [patchify(s.velocity_GChw, PATCH) for s in samples]
         predicted = self.velocity(samples)
-        asked = pad_sequence([row_times(s) > 0 for s in samples], True)
-        error: Tensor = (predicted - pad_sequence(targets, True))[asked].square().mean()
+        target, asked = (
+            pad_sequence(parts, True).to(predicted.device)
+            for parts in (
+                [patchify(s.velocity_GChw, PATCH) for s in samples],
+                [row_times(s) > 0 for s in samples],
+            )
+        )
+        error: Tensor = (predicted - target)[asked].square().mean()
         return error
 
 
@@ -154,20 +167,26 @@ class Wan:
 
     def loss(self, samples: Sequence[Sample]) -> Tensor:
         words, _ = padded_text(self.text, samples)
-        noisy = torch.stack([s.noisy_GChw.transpose(0, 1) for s in samples])
-        times = torch.stack([TIMESTEPS * row_times(s) for s in samples])
+        noisy, times, target, asked = (
+            torch.stack(parts).to(words.device)
+            for parts in (
+                [s.noisy_GChw.transpose(0, 1) for s in samples],
+                [TIMESTEPS * row_times(s) for s in samples],
+                [s.velocity_GChw for s in samples],
+                [asked_values(s) for s in samples],
+            )
+        )
         predicted = self.net(noisy, times, words, return_dict=False)[0].transpose(1, 2)
-        target = torch.stack([s.velocity_GChw for s in samples])
-        asked = torch.stack([asked_values(s) for s in samples])
         error: Tensor = (predicted - target)[asked].square().mean()
         return error
 
 
 def padded_text(text: TextEncoder, samples: Sequence[Sample]) -> tuple[Tensor, Tensor]:
     """Features of the captions (B, L, width), and which are words, (B, L)."""
-    features = text(token_tensor(token for s in samples for token in s.tokens))
+    device = next(text.parameters()).device
+    features = text(token_tensor(token for s in samples for token in s.tokens).to(device))
     parts = features.split([len(s.tokens) for s in samples])
-    ones = [torch.ones(len(s.tokens)) for s in samples]
+    ones = [torch.ones(len(s.tokens), device=device) for s in samples]
     return pad_sequence(list(parts), True), pad_sequence(ones, True)
 
 

@@ -73,14 +73,14 @@ def train_mixed() -> dict[str, Figure]:
     }
 
 
-def in_buckets(documents: Sequence[Sample]) -> Batches:
-    """Batches of one shape, each of about the tokens of a uniform batch."""
+def in_buckets(documents: Sequence[Sample], rows: int = BUCKET_TOKENS) -> Batches:
+    """Batches of one shape, each of at most so many tokens, by default those of a uniform batch."""
     by_shape: dict[tuple[int, ...], list[Sample]] = defaultdict(list)
     for sample in documents:
         by_shape[tuple(sample.noisy_GChw.shape)].append(sample)
     batches = []
     for bucket in by_shape.values():
-        size = max(1, BUCKET_TOKENS // workload.tokens(bucket[:1]))
+        size = max(1, rows // workload.tokens(bucket[:1]))
         batches += [bucket[i : i + size] for i in range(0, len(bucket), size)]
     return batches
 

@@ -89,12 +89,12 @@ class Ltx:
     decode = reconstruct
 
 
-def ltx(width: int) -> Any:
+def ltx(width: int, latent_channels: int = RECIPE.config.latent_channels) -> Any:
     from diffusers import AutoencoderKLLTXVideo
 
     channels, scaling = (width, 2 * width, 2 * width), (True, True, False)
     return AutoencoderKLLTXVideo(
-        latent_channels=RECIPE.config.latent_channels,
+        latent_channels=latent_channels,
         block_out_channels=channels,
         decoder_block_out_channels=channels,
         down_block_types=("LTXVideoDownBlock3D",) * 3,
