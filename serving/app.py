@@ -164,15 +164,15 @@ class EngineReplica:
     def dropped(self, job_id: str) -> None:
         self._engine.dropped(job_id)
 
-    async def ended(self, job_id: str, within_s: float) -> bool:
+    async def ended(self, job_id: str, within_s: float, *, follows: bool = False) -> bool:
         """True when work on the job has ended here, or after `within_s`.
 
         False when another engine may have it: at once, so that nobody waits for this one.
         """
         if self._is_alone or self._engine.has(job_id):
-            await self._engine.ended(job_id, within_s)
+            await self._engine.ended(job_id, within_s, follows=follows)
             return True
-        return await self._engine.ended(job_id, 0.0)
+        return await self._engine.ended(job_id, 0.0, follows=follows)
 
     def health(self) -> dict[str, Any]:
         return self._engine.health()

@@ -42,7 +42,8 @@ from serving.turns import Turns
 log = logging.getLogger(__name__)
 
 IDLE_S = 0.05
-POLL_S = 0.2  # between looks for jobs of which nobody told; each costs 2 ms beside the steps
+POLL_S = 0.2  # between looks for jobs of which nobody told;
+BUSY_POLL_S = 1.0  # while there are steps to make, from which each look takes 2 ms
 SWEEP_S = 2.0
 PAUSE_AFTER_ERROR_S = 1.0
 UNDER_WAY = 16
@@ -132,9 +133,9 @@ class Engine:
                 each.lost = True
         self._wake.set()
 
-    async def ended(self, job_id: str, within_s: float) -> bool:
+    async def ended(self, job_id: str, within_s: float, *, follows: bool = False) -> bool:
         """Return when work on the job ends here, or after `within_s`; see `Endings.wait`."""
-        return await self._endings.wait(job_id, within_s)
+        return await self._endings.wait(job_id, within_s, follows=follows)
 
     def attempts(self) -> list[Attempt]:
         """Those under way, as they were claimed."""
@@ -165,7 +166,7 @@ class Engine:
                 self._notice.clear()
                 claim = self._claim(served)
                 if claim is None:
-                    self._notice.wait(POLL_S)
+                    self._notice.wait(BUSY_POLL_S if self.attempts() else POLL_S)
                     continue
                 turn += 1
                 served[claim.job.owner] = turn
@@ -215,7 +216,7 @@ class Engine:
         except Exception as error:
             self._loaded.set_exception(error)
             return
-        self._previewer = Previewer(self._generator, self._previews)
+        self._previewer = Previewer(self._generator, self._previews, self._endings.is_followed)
         self._loaded.set_result(None)
         turns = Turns(self._generator.rows_per_call)
         while not self._stop.is_set():

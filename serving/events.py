@@ -66,7 +66,7 @@ async def job_log(
             spoken = time.monotonic()
             yield None
         if job.status not in ENDS:
-            await service.engine.ended(job.id, WAIT_S)
+            await service.engine.ended(job.id, WAIT_S, follows=True)
 
 
 async def _events(service: Service, job: GenerationJob, after: int) -> AsyncIterator[str]:

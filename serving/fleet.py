@@ -230,10 +230,11 @@ class Fleet:
             each.job.id == job_id for member in self._members for each in member.engine.attempts()
         )
 
-    async def ended(self, job_id: str, within_s: float) -> bool:
+    async def ended(self, job_id: str, within_s: float, *, follows: bool = False) -> bool:
         """Return when any of them has ended the job; see `Engine.ended`."""
         waits = [
-            asyncio.ensure_future(member.engine.ended(job_id, within_s)) for member in self._members
+            asyncio.ensure_future(member.engine.ended(job_id, within_s, follows=follows))
+            for member in self._members
         ]
         done, late = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         for each in late:

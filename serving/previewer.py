@@ -1,16 +1,18 @@
 """The previewer: makes a preview of a job where it is time for one, and worth what it costs.
 
-    previewer = Previewer(generator, recipe)
+    previewer = Previewer(generator, recipe, is_followed)
     previewer.look(attempt)                     # after each step, on the engine's thread
 
 A preview is a frame of the sampler's own estimate of the clean latents, so it costs the decoding of
 one latent frame and the job is the same with it as without. What decoding costs is measured as it
-is done. A job whose previews would take more than a share of its time gets fewer, or none.
+is done. A job whose previews would take more than a share of its time gets fewer, or none, and so
+does one whose events nobody follows; who comes late gets one after the next step.
 """
 
 import logging
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from serving.attempts import Attempt
@@ -29,18 +31,22 @@ class PreviewRecipe:
     share: of a job's device time that its previews may take. The first that an engine makes is not
         held to it: it tells what they cost. Partial pictures are made as many as were asked for.
     least_s: jobs that take less end before anybody has looked.
+    unfollowed: also of jobs whose events nobody follows.
     """
 
     most: int = 6
     share: float = 0.02
     least_s: float = 0.5
+    unfollowed: bool = False
 
 
 class Previewer:
     """Looks at attempts after their steps; remembers what previews cost."""
 
-    def __init__(self, generator: Generates, recipe: PreviewRecipe) -> None:
-        self._generator, self._recipe = generator, recipe
+    def __init__(
+        self, generator: Generates, recipe: PreviewRecipe, is_followed: Callable[[str], bool]
+    ) -> None:
+        self._generator, self._recipe, self._is_followed = generator, recipe, is_followed
         self._position_s = 0.0  # the least that decoding a latent position took
 
     def look(self, attempt: Attempt) -> None:
@@ -59,8 +65,9 @@ class Previewer:
             return
         positions = math.prod(sampling.state_GChw.shape[2:])
         cost_s = self._position_s * positions
-        if not is_picture and not worth(
-            self._recipe, attempt.expected_s, attempt.preview_s, cost_s
+        if not is_picture and not (
+            worth(self._recipe, attempt.expected_s, attempt.preview_s, cost_s)
+            and (self._recipe.unfollowed or self._is_followed(attempt.job.id))
         ):
             return
         attempt.moment = moment

@@ -40,11 +40,10 @@ class Replicas:
         except Exception as error:  # its heartbeat will tell the engine
             log.warning("the engines were not told that %s is dropped: %s", job_id, error)
 
-    async def ended(self, job_id: str, within_s: float) -> None:
+    async def ended(self, job_id: str, within_s: float, *, follows: bool = False) -> None:
         try:
-            told = await self._handle.broadcast("ended", job_id, within_s).results_async(
-                timeout_s=within_s + ANSWER_S, return_exceptions=True
-            )
+            asked = self._handle.broadcast("ended", job_id, within_s, follows=follows)
+            told = await asked.results_async(timeout_s=within_s + ANSWER_S, return_exceptions=True)
         except Exception:  # replicas that are being replaced cannot tell; SQL will
             told = []
         if True not in told:  # it is on no engine

@@ -73,8 +73,11 @@ class EngineLink(Protocol):
     def dropped(self, job_id: str) -> None:
         """A job was cancelled or deleted: if it runs, stop at the next step."""
 
-    async def ended(self, job_id: str, within_s: float) -> None:
-        """Return when the engine has ended a job, or after `within_s`; never raises."""
+    async def ended(self, job_id: str, within_s: float, *, follows: bool = False) -> None:
+        """Return when the engine has ended a job, or after `within_s`; never raises.
+
+        `follows`: somebody is shown its previews.
+        """
         ...
 
     async def health(self) -> dict[str, Any]:

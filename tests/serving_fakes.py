@@ -110,8 +110,8 @@ class LocalEngine:
     def dropped(self, job_id: str) -> None:
         self._engine.dropped(job_id)
 
-    async def ended(self, job_id: str, within_s: float) -> None:
-        await self._engine.ended(job_id, within_s)
+    async def ended(self, job_id: str, within_s: float, *, follows: bool = False) -> None:
+        await self._engine.ended(job_id, within_s, follows=follows)
 
     async def health(self) -> dict[str, Any]:
         return self._engine.health()

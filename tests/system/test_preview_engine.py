@@ -39,7 +39,7 @@ def store(tmp_path: Path) -> Any:
 def test_a_video_is_the_same_with_previews_as_without(store: Watched) -> None:
     bundle = small_bundle()
     videos, counts = [], []
-    for recipe in (PreviewRecipe(most=0), PreviewRecipe(share=1.0, least_s=0.0)):
+    for recipe in (PreviewRecipe(most=0), PreviewRecipe(share=1.0, least_s=0.0, unfollowed=True)):
         engine = Engine(store, lambda: Generator(bundle), "3", previews=recipe)
         jobs = [queue(store, seed=seed, steps=14, guidance=2.0) for seed in (1, 2)]
         engine.start()

@@ -23,7 +23,7 @@ from tests.unit.serving.conftest import running
 from tests.unit.serving.test_engine import queue, until
 from tests.unit.serving.test_events import events, stream
 
-ALWAYS = PreviewRecipe(share=1.0, least_s=0.0)
+ALWAYS = PreviewRecipe(share=1.0, least_s=0.0, unfollowed=True)
 
 
 def previews(store: Any, job_id: str) -> list[Any]:
@@ -138,8 +138,13 @@ def test_a_preview_that_cannot_be_made_or_stored_costs_no_job(store: Any) -> Non
 NONE = PreviewRecipe(most=0, share=1.0, least_s=0.0)
 
 
-@pytest.mark.parametrize("recipe", [PreviewRecipe(), NONE])
-def test_short_jobs_and_those_of_no_previews_have_none(store: Any, recipe: PreviewRecipe) -> None:
+FOLLOWED = PreviewRecipe(share=1.0, least_s=0.0)
+
+
+@pytest.mark.parametrize("recipe", [PreviewRecipe(unfollowed=True), NONE, FOLLOWED])
+def test_short_jobs_those_of_no_previews_and_those_that_nobody_follows_have_none(
+    store: Any, recipe: PreviewRecipe
+) -> None:
     generator = FakeGenerator()
     engine = Engine(store, lambda: generator, "3", previews=recipe)
     job = queue(store)
@@ -154,6 +159,8 @@ def test_who_comes_late_gets_the_newest_preview_and_who_resumes_only_what_is_new
 ) -> None:
     world.generator.gate = threading.Event()
     video = create(world)
+    first = threading.Thread(target=stream, args=(world, video["id"]))
+    first.start()
     until(lambda: previews(world.store, video["id"]))
     (newest,) = previews(world.store, video["id"])
     threading.Timer(0.2, world.generator.gate.set).start()
@@ -165,6 +172,7 @@ def test_who_comes_late_gets_the_newest_preview_and_who_resumes_only_what_is_new
     again = events(stream(world, video["id"], newest.id).text)
     assert newest.id not in [number for number, _, _ in again]
     assert "video.preview" not in stream(world, video["id"]).text  # the video itself is there
+    first.join()
 
 
 def partials(reply: Any) -> list[tuple[str, dict[str, Any]]]:
@@ -228,11 +236,14 @@ def test_previews_of_others_do_not_exist(catalog: Any, tmp_path: Any) -> None:
         world.generator.gate = threading.Event()
         body = {"prompt": "a"}
         video = world.client.post("/v1/videos", json=body, headers=mine).json()["id"]
-        until(lambda: previews(world.store, video))
         path = f"/v1/videos/{video}/events"
+        follower = threading.Thread(target=world.client.get, args=(path,), kwargs={"headers": mine})
+        follower.start()
+        until(lambda: previews(world.store, video))
         refused = world.client.get(path, headers=other)
         assert (refused.status_code, refused.json()["error"]["code"]) == (404, "not_found")
         assert world.client.get(path).status_code == 401
         assert world.client.delete(f"/v1/videos/{video}", headers=mine).status_code == 200
         world.generator.gate.set()
+        follower.join()
         assert previews(world.store, video) == [] and world.files() == []

@@ -28,8 +28,9 @@ class Handle:
         self.engines, self.works_on = engines, works_on or {}
         self.calls: list[tuple[Any, ...]] = []
 
-    def broadcast(self, method: str, *args: Any) -> Answers:
+    def broadcast(self, method: str, *args: Any, **options: Any) -> Answers:
         self.calls.append((method, *args))
+        self.options = options
         if not self.engines:
             raise RuntimeError("unavailable")
         if method == "health":
@@ -98,6 +99,13 @@ def test_the_end_of_a_job_is_heard_from_the_engine_that_has_it() -> None:
     # On none of them, or with none that answers, time passes all the same.
     assert took_s(link, "b", 0.1) >= 0.09
     assert took_s(Replicas(Handle()), "a", 0.1) >= 0.09
+
+
+def test_every_engine_is_told_that_a_job_is_followed() -> None:
+    """Or the one that has it would make no previews."""
+    handle = Handle(engine("4"), engine("4"), works_on={"a": 0.0})
+    asyncio.run(Replicas(handle).ended("a", 1.0, follows=True))
+    assert (handle.calls, handle.options) == ([("ended", "a", 1.0)], {"follows": True})
 
 
 def test_every_engine_is_told_of_a_job_that_is_dropped() -> None:
